@@ -119,15 +119,17 @@ class QParams:
         """The grid for a real range, zero point nudged to a code; one scale.
 
         Symmetric grids take max(|min|, |max|). The arithmetic is that of TFLite's converter
-        (float64, round half away from zero), so that the file reads back bit for bit.
+        (ends and width in float32, the rest in float64, ties away from zero), so that the
+        file reads back bit for bit.
         """
-        lo, hi = float(r.min), float(r.max)
+        lo, hi = np.float32(r.min), np.float32(r.max)
         if spec.symmetric:
-            bound = max(-lo, hi)
+            bound = float(max(-lo, hi))
             return cls(spec, max(bound / spec.qmax, TINY))
         if hi == lo:
             return cls(spec, 1.0, 0)
-        scale = max((hi - lo) / (spec.qmax - spec.qmin), TINY)
+        scale = max(float(hi - lo) / (spec.qmax - spec.qmin), TINY)
+        lo, hi = float(lo), float(hi)
         from_min, from_max = spec.qmin - lo / scale, spec.qmax - hi / scale
         error_min = abs(spec.qmin) + abs(lo / scale)
         error_max = abs(spec.qmax) + abs(hi / scale)

@@ -1,0 +1,190 @@
+"""Train the demo network and choose the demo images: writes everything under tfq_ext/demo.
+
+    nice -n 10 python tools/train_demo.py --data fashion_mnist.npz
+
+Data: Fashion-MNIST (github.com/zalandoresearch/fashion-mnist, MIT; Debian: the package
+`dataset-fashion-mnist`). `--data` is either
+
+* the folder with the four original files, `{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz`: IDX,
+  a big-endian header (magic with the number of axes in its last byte, then one uint32 an axis)
+  and the uint8 values, or
+* one `.npz` with `x_train` uint8[60000, 28, 28], `y_train` uint8[60000], `x_test`, `y_test`.
+
+Everything is seeded. Another machine or number of threads adds floats in another order, so that
+the weights differ there, and the accuracy by some tenths of a percent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from tfq_ext import demo
+
+CALIBRATION_IMAGES = 256
+TEST_IMAGES = 3000
+BATCH = 128
+PEAK_RATE = 0.1
+WARMUP_EPOCHS = 0.5
+WEIGHT_DECAY = 4e-5  # as MobileNetV2, section 6.1
+SHIFT = 2  # augmentation: whole pixels either way
+
+# Rows of MobileNetV2's table 2: expansion, channels, repeats, first stride. The 28 x 28 images
+# allow two halvings (28, 14, 7) where 224 x 224 allows five.
+STEM = 16
+BLOCKS = (
+    (1, 12, 1, 1),
+    (6, 16, 2, 2),
+    (6, 24, 3, 2),
+    (6, 40, 2, 1),
+)
+HEAD = 128
+
+FILES = {"train": "train", "test": "t10k"}
+
+
+@dataclass(frozen=True)
+class Data:
+    """All of Fashion-MNIST: pixels uint8[N, 28, 28], labels uint8[N]."""
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The uint8 array of one gzipped IDX file."""
+    raw = gzip.decompress(path.read_bytes())
+    shape = np.frombuffer(raw, ">u4", count=raw[3], offset=4)
+    return np.frombuffer(raw, np.uint8, offset=4 + shape.nbytes).reshape(tuple(shape))
+
+
+def read_data(path: Path) -> Data:
+    """Either form of the data set, see the head of this file."""
+    if path.is_dir():
+        pairs = {}
+        for split, stem in FILES.items():
+            pairs[f"x_{split}"] = read_idx(path / f"{stem}-images-idx3-ubyte.gz")
+            pairs[f"y_{split}"] = read_idx(path / f"{stem}-labels-idx1-ubyte.gz")
+        return Data(**pairs)
+    with np.load(path, allow_pickle=False) as archive:
+        return Data(**{name: archive[name] for name in ("x_train", "y_train", "x_test", "y_test")})
+
+
+def bundle(data: Data, path: Path, seed: int) -> None:
+    """Write the seeded choice of images; plain deflate, 0.43 KB an image, no pickles."""
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(len(data.x_train))[:CALIBRATION_IMAGES])
+    tested = np.sort(rng.permutation(len(data.x_test))[:TEST_IMAGES])
+    np.savez_compressed(
+        path,
+        calibration_pixels=data.x_train[chosen],
+        calibration_labels=data.y_train[chosen],
+        test_pixels=data.x_test[tested],
+        test_labels=data.y_test[tested],
+    )
+
+
+def conv_bn(x: tf.Tensor, name: str, conv: layers.Layer, *, relu6: bool = True) -> tf.Tensor:
+    """Convolution, BatchNorm and, but for linear bottlenecks, ReLU6."""
+    x = layers.BatchNormalization(epsilon=1e-3, momentum=0.99, name=f"{name}_bn")(conv(x))
+    return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu6 else x
+
+
+def pointwise(channels: int, name: str) -> layers.Layer:
+    """1x1 convolution without bias (BatchNorm brings it)."""
+    decay = keras.regularizers.L2(WEIGHT_DECAY)
+    return layers.Conv2D(channels, 1, use_bias=False, kernel_regularizer=decay, name=name)
+
+
+def inverted_residual(
+    x: tf.Tensor, name: str, expansion: int, channels: int, stride: int
+) -> tf.Tensor:
+    """MobileNetV2's block: widen, filter each channel, narrow; add where the shapes agree."""
+    inside, start = x.shape[-1] * expansion, x
+    if expansion > 1:
+        x = conv_bn(x, f"{name}_expand", pointwise(inside, f"{name}_expand"))
+    depthwise = layers.DepthwiseConv2D(
+        3, stride, "same", use_bias=False, name=f"{name}_depthwise"
+    )
+    x = conv_bn(x, f"{name}_depthwise", depthwise)
+    x = conv_bn(x, f"{name}_project", pointwise(channels, f"{name}_project"), relu6=False)
+    if stride == 1 and start.shape[-1] == channels:
+        x = layers.Add(name=f"{name}_add")([start, x])
+    return x
+
+
+def build() -> keras.Model:
+    """The network, without its weights: float32[N, 28, 28, 1] -> float32[N, 10] logits."""
+    image = keras.Input((28, 28, 1), name="image")
+    stem = layers.Conv2D(STEM, 3, padding="same", use_bias=False, name="stem")
+    x, count = conv_bn(image, "stem", stem), 0
+    for expansion, channels, repeats, first_stride in BLOCKS:
+        for repeat in range(repeats):
+            stride = first_stride if repeat == 0 else 1
+            x, count = inverted_residual(x, f"block{count}", expansion, channels, stride), count + 1
+    x = conv_bn(x, "head", pointwise(HEAD, "head"))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    logits = layers.Dense(len(demo.CLASS_NAMES), name="logits")(x)
+    return keras.Model(image, logits, name="fashion_mobilenet")
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled training batches, flipped left to right and shifted at random; seeded."""
+
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray, seed: int):
+        super().__init__(workers=1)
+        pad = ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT))  # 0 is the black background
+        self.pixels, self.labels = np.pad(pixels, pad), labels
+        self.rng = np.random.default_rng(seed)
+        self.on_epoch_begin()
+
+    def on_epoch_begin(self) -> None:
+        self.order = self.rng.permutation(len(self.labels))
+        self.shifts = self.rng.integers(0, 2 * SHIFT + 1, (2, len(self.labels)))
+        self.flips = self.rng.random(len(self.labels)) < 0.5
+
+    def __len__(self) -> int:
+        return len(self.labels) // BATCH
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        n = self.order[index * BATCH : (index + 1) * BATCH]
+        span = np.arange(28)
+        rows = (self.shifts[0, n, None] + span)[:, :, None]
+        columns = np.where(self.flips[n, None], span[::-1], span) + self.shifts[1, n, None]
+        pixels = self.pixels[n[:, None, None], rows, columns[:, None, :]]
+        return demo.preprocess(pixels[..., None]), self.labels[n]
+
+
+def train(data: Data, epochs: int, seed: int) -> keras.Model:
+    """Plain `fit`: SGD with momentum, short warm-up, cosine down to 0."""
+    keras.utils.set_random_seed(seed)
+    model, batches = build(), Batches(data.x_train, data.y_train, seed)
+    warmup = int(WARMUP_EPOCHS * len(batches))
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, epochs * len(batches) - warmup, warmup_target=PEAK_RATE, warmup_steps=warmup
+    )
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(batches, epochs=epochs, verbose=2)
+    return model
+
+
+def top1(model: keras.Model, pixels: np.ndarray, labels: np.ndarray) -> float:
+    """Share of right answers, 0 to 1."""
+    logits = model.predict(demo.preprocess(pixels), batch_size=500, verbose=0)
+    return float(np.mean(np.argmax(logits, axis=1) == labels))
