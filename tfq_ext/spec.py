@@ -119,7 +119,7 @@ class QParams:
         """The grid for a real range, zero point nudged to a code; one scale.
 
         Symmetric grids take max(|min|, |max|). The arithmetic is that of TFLite's converter
-        (ends and width in float32, the rest in float64, ties away from zero), so that the
+        (scale in float32, then z = qmin - round(min / s), ties away from zero), so that the
         file reads back bit for bit.
         """
         lo, hi = np.float32(r.min), np.float32(r.max)
@@ -128,13 +128,9 @@ class QParams:
             return cls(spec, max(bound / spec.qmax, TINY))
         if hi == lo:
             return cls(spec, 1.0, 0)
-        scale = max(float(hi - lo) / (spec.qmax - spec.qmin), TINY)
-        lo, hi = float(lo), float(hi)
-        from_min, from_max = spec.qmin - lo / scale, spec.qmax - hi / scale
-        error_min = abs(spec.qmin) + abs(lo / scale)
-        error_max = abs(spec.qmax) + abs(hi / scale)
-        z = from_min if error_min < error_max else from_max
-        return cls(spec, scale, int(np.clip(round_half_away(z), spec.qmin, spec.qmax)))
+        scale = np.float32(max((hi - lo) / np.float32(spec.qmax - spec.qmin), TINY))
+        z = spec.qmin - round_half_away(float(lo) / float(scale))
+        return cls(spec, scale, int(np.clip(z, spec.qmin, spec.qmax)))
 
     @property
     def range(self) -> Range:

@@ -20,7 +20,6 @@ import argparse
 import gzip
 import json
 import platform
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +33,9 @@ from tfq_ext import demo
 CALIBRATION_IMAGES = 256
 TEST_IMAGES = 3000
 BATCH = 128
-PEAK_RATE = 0.1
-WARMUP_EPOCHS = 0.5
+PEAK_RATE = 0.003
 WEIGHT_DECAY = 4e-5  # as MobileNetV2, section 6.1
-SHIFT = 2  # augmentation: whole pixels either way
+SHIFT = 1  # augmentation: whole pixels either way
 
 # Rows of MobileNetV2's table 2: expansion, channels, repeats, first stride. The 28 x 28 images
 # allow two halvings (28, 14, 7) where 224 x 224 allows five.
@@ -115,9 +113,7 @@ def inverted_residual(
     inside, start = x.shape[-1] * expansion, x
     if expansion > 1:
         x = conv_bn(x, f"{name}_expand", pointwise(inside, f"{name}_expand"))
-    depthwise = layers.DepthwiseConv2D(
-        3, stride, "same", use_bias=False, name=f"{name}_depthwise"
-    )
+    depthwise = layers.DepthwiseConv2D(3, stride, "same", use_bias=False, name=f"{name}_depthwise")
     x = conv_bn(x, f"{name}_depthwise", depthwise)
     x = conv_bn(x, f"{name}_project", pointwise(channels, f"{name}_project"), relu6=False)
     if stride == 1 and start.shape[-1] == channels:
@@ -168,23 +164,76 @@ class Batches(keras.utils.PyDataset):
 
 
 def train(data: Data, epochs: int, seed: int) -> keras.Model:
-    """Plain `fit`: SGD with momentum, short warm-up, cosine down to 0."""
+    """Plain `fit` with MobileNetV2's RMSProp (section 6.1), the rate a cosine down to 0.
+
+    As in the original this leaves channels that ReLU6 silences: their variance goes to 0, the
+    folded BatchNorm scale gamma / sigma is many times the median, and one scale for a whole
+    kernel has few codes for all others. With SGD at 0.1 (top-1 93.1 %) the spread is 2, not 30.
+    """
     keras.utils.set_random_seed(seed)
     model, batches = build(), Batches(data.x_train, data.y_train, seed)
-    warmup = int(WARMUP_EPOCHS * len(batches))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, epochs * len(batches) - warmup, warmup_target=PEAK_RATE, warmup_steps=warmup
-    )
+    rate = keras.optimizers.schedules.CosineDecay(PEAK_RATE, epochs * len(batches))
     model.compile(
-        keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+        keras.optimizers.RMSprop(rate, rho=0.9, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        jit_compile=False,  # XLA on a CPU is 8 times slower here
     )
-    model.fit(batches, epochs=epochs, verbose=2)
+    model.fit(batches, epochs=epochs, verbose=2, shuffle=False)  # Batches shuffles
     return model
 
 
 def top1(model: keras.Model, pixels: np.ndarray, labels: np.ndarray) -> float:
-    """Share of right answers, 0 to 1."""
-    logits = model.predict(demo.preprocess(pixels), batch_size=500, verbose=0)
+    """Share of right answers, 0 to 1, on raw uint8[N, 28, 28]."""
+    logits = model.predict(demo.preprocess(pixels[..., None]), batch_size=500, verbose=0)
     return float(np.mean(np.argmax(logits, axis=1) == labels))
+
+
+def save_bare(model: keras.Model, path: Path) -> None:
+    """Save architecture and weights only: a model that was never compiled has no optimizer."""
+    bare = build()
+    bare.set_weights(model.get_weights())
+    bare.save(path)
+
+
+def card(out: Path, data: Data, *, seed: int, epochs: int) -> dict[str, object]:
+    """Facts of the files as written, measured on them; no dates."""
+    model = keras.models.load_model(out / demo.model_path().name, compile=False)
+    with np.load(out / demo.images_path().name, allow_pickle=False) as archive:
+        bundled = top1(model, archive["test_pixels"], archive["test_labels"])
+    return {
+        "seed": seed,
+        "epochs": epochs,
+        "parameters": model.count_params(),
+        "bundled_images": TEST_IMAGES,
+        "float_top1_bundled": round(bundled, 5),
+        "test_images": len(data.y_test),
+        "float_top1_test": round(top1(model, data.x_test, data.y_test), 5),
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of IDX files, or .npz")
+    parser.add_argument("--out", type=Path, default=demo.model_path().parent, help="folder")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    data = read_data(args.data)
+    bundle(data, args.out / demo.images_path().name, args.seed)
+    save_bare(train(data, args.epochs, args.seed), args.out / demo.model_path().name)
+    facts = card(args.out, data, seed=args.seed, epochs=args.epochs)
+    (args.out / demo.card_path().name).write_text(json.dumps(facts, indent=2) + "\n")
+    print(f"top-1 on all {facts['test_images']} test images: {facts['float_top1_test']:.2%}")
+    print(f"top-1 on the {TEST_IMAGES} bundled ones: {facts['float_top1_bundled']:.2%}")
+
+
+if __name__ == "__main__":
+    main()

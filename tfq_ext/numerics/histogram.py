@@ -1,7 +1,7 @@
 """A histogram that needs no range in advance: float32 values by the top half of their bit pattern.
 
-The top 16 bits of a float32 are its sign, its exponent and 7 bits of mantissa (the bfloat16 with the
-same bits), so a bin is at most 2^-7 = 0.8 % wide, anywhere between 1e-38 and 3e38.
+The top 16 bits of a float32 are its sign, its exponent and 7 bits of mantissa (the bfloat16 with
+the same bits), so a bin is at most 2^-7 = 0.8 % wide, anywhere between 1e-38 and 3e38.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Histogram:
         return cls(dense)
 
     def sparse(self) -> tuple[np.ndarray, np.ndarray]:
-        """Bins that are not empty, uint16[n] ascending by bit pattern, and their counts int64[n]."""
+        """The bins that are not empty, uint16[n] ascending, and their counts, int64[n]."""
         bins = np.flatnonzero(self.counts)
         return bins.astype(np.uint16), self.counts[bins]
 

@@ -52,3 +52,92 @@ WEIGHTS: Table[WeightFact] = Table(
         "CONV_3D": WeightFact(1, 4, 2, int4=False),
     },
 )
+
+
+# Ops whose output holds (a subset of) the values of its data inputs, so that the 8-bit
+# specification gives inputs and output one grid. Value: the positions of the data inputs.
+ALL = (-1,)
+SAME_GRID: dict[str, tuple[int, ...]] = {
+    "AVERAGE_POOL_2D": (0,),
+    "BATCH_TO_SPACE_ND": (0,),
+    "BROADCAST_TO": (0,),
+    "CONCATENATION": ALL,
+    "DEPTH_TO_SPACE": (0,),
+    "DYNAMIC_UPDATE_SLICE": (0, 1),
+    "EXPAND_DIMS": (0,),
+    "GATHER": (0,),
+    "GATHER_ND": (0,),
+    "MAXIMUM": (0, 1),
+    "MAX_POOL_2D": (0,),
+    "MINIMUM": (0, 1),
+    "MIRROR_PAD": (0,),
+    "PACK": ALL,
+    "PAD": (0,),
+    "PADV2": (0, 2),
+    "REDUCE_MAX": (0,),
+    "REDUCE_MIN": (0,),
+    "RESHAPE": (0,),
+    "RESIZE_BILINEAR": (0,),
+    "RESIZE_NEAREST_NEIGHBOR": (0,),
+    "REVERSE_V2": (0,),
+    "SELECT": (1, 2),
+    "SELECT_V2": (1, 2),
+    "SLICE": (0,),
+    "SPACE_TO_BATCH_ND": (0,),
+    "SPACE_TO_DEPTH": (0,),
+    "SPLIT": (1,),
+    "SPLIT_V": (0,),
+    "SQUEEZE": (0,),
+    "STRIDED_SLICE": (0,),
+    "TILE": (0,),
+    "TOPK_V2": (0,),
+    "TRANSPOSE": (0,),
+    "UNPACK": (0,),
+}
+
+# Of those, the ops whose output needs no statistics of its own: the input's say it all.
+DERIVED = frozenset(
+    code
+    for code, positions in SAME_GRID.items()
+    if len(positions) == 1 and positions != ALL and not code.startswith(("AVERAGE", "RESIZE"))
+)
+
+
+@dataclass(frozen=True)
+class FixedGrid:
+    """An output grid that the specification prescribes, whatever the data."""
+
+    scale8: float
+    zero8: int
+    scale16: float
+
+
+FIXED_OUTPUT: dict[str, FixedGrid] = {
+    "LOGISTIC": FixedGrid(1 / 256, -128, 1 / 32768),
+    "SOFTMAX": FixedGrid(1 / 256, -128, 1 / 32768),
+    "TANH": FixedGrid(1 / 128, 0, 1 / 32768),
+    "L2_NORMALIZATION": FixedGrid(1 / 128, 0, 1 / 32768),
+    "LOG_SOFTMAX": FixedGrid(16 / 256, 127, 16 / 65536),
+}
+
+# Ops that run other subgraphs or hold state: float at their borders, always.
+CONTROL = frozenset(
+    "IF WHILE CALL CALL_ONCE VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE STABLEHLO_COMPOSITE "
+    "STABLEHLO_WHILE STABLEHLO_CASE".split()
+)
+STATEFUL = frozenset(
+    "VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE CALL_ONCE UNIDIRECTIONAL_SEQUENCE_LSTM "
+    "UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_RNN "
+    "LSTM SVDF RNN RANDOM_UNIFORM RANDOM_STANDARD_NORMAL MULTINOMIAL".split()
+)
+
+# Ops that TensorFlow's 8-bit quantizer gives an int8 kernel (tried op by op with TF 2.21).
+INT8_KERNELS = frozenset(
+    SAME_GRID.keys()
+    | FIXED_OUTPUT.keys()
+    | set(
+        "ABS ADD BATCH_MATMUL CONV_2D DEPTHWISE_CONV_2D ELU EXP FULLY_CONNECTED GELU HARD_SWISH "
+        "LEAKY_RELU LOG MEAN MUL PRELU RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 RSQRT "
+        "SQUARED_DIFFERENCE SUB SUM TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM".split()
+    )
+)

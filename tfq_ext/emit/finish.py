@@ -1,0 +1,81 @@
+"""Integers and ranges into the pivot, then TensorFlow's own quantizer makes integer kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfq_ext._optional import SUPPORTED_TENSORFLOW, need
+
+try:
+    from tfq_ext.emit.patched.io import retype
+except ImportError:
+    retype = lambda c, *a: c
+from tfq_ext.emit.plan import Plan
+from tfq_ext.emit.quiet import quiet
+from tfq_ext.emit.result import Emitted
+from tfq_ext.errors import EmissionError, MissingDependency
+from tfq_ext.tflite import patch
+from tfq_ext.tflite.read import Model
+
+
+def emit(pivot: Model, plan: Plan) -> Emitted:
+    """Write the plan into a copy of the pivot and finish it as an int8 file.
+
+    Ranges go where TFLiteConverter's calibrator would have put them (min/max of each
+    activation); weights become constants of codes followed by DEQUANTIZE, which the quantizer
+    folds without touching the codes.
+
+    Raises:
+        EmissionError: TensorFlow's quantizer refused the graph.
+        MissingDependency: no TensorFlow, or one whose private entry point has moved.
+    """
+    model = annotate(pivot, plan)
+    content = mlir_quantize(model.to_bytes(), plan.keep_float)
+    return Emitted(retype(content, plan.input_type, plan.output_type))
+
+
+def annotate(pivot: Model, plan: Plan) -> Model:
+    """A copy of the pivot that carries the plan's codes and ranges."""
+    model = pivot.copy()
+    for graph in model.graphs:
+        for name, codes in plan.weights.items():
+            tensor = graph.by_name.get(name)
+            if tensor is not None and graph.is_constant(tensor):
+                patch.dequantize_weight(
+                    graph, tensor, codes.codes, codes.params, dtype=codes.stored
+                )
+        for name, r in plan.ranges.items():
+            tensor = graph.by_name.get(name)
+            if tensor is not None:
+                patch.set_range(graph, tensor, r)
+    return model
+
+
+def mlir_quantize(content: bytes, keep_float: Any = ()) -> bytes:
+    """TFLiteConverter's finisher on a float flatbuffer that carries ranges; float inputs/outputs.
+
+    Args:
+        content: the annotated flatbuffer.
+        keep_float: output tensor names of the ops that shall stay float.
+    """
+    convert = need("tensorflow.lite.python.convert", why="Emitting an int8 file")
+    if not hasattr(convert, "mlir_quantize"):
+        raise MissingDependency(
+            "The installed TensorFlow has no tensorflow.lite.python.convert.mlir_quantize; "
+            f"tfq_ext supports TensorFlow {SUPPORTED_TENSORFLOW}."
+        )
+    try:
+        with quiet() as said:
+            return bytes(convert.mlir_quantize(content, denylisted_nodes=set(keep_float) or None))
+    except Exception as error:  # ConverterError, RuntimeError, TypeError after a version change
+        detail = str(error).strip().splitlines()
+        raise EmissionError(
+            "TensorFlow's quantizer refused the annotated model: "
+            f"{detail[0] if detail else type(error).__name__} {_last_error(said.text)}"
+            "Keep the op that it names float with a recipe rule (keep_float = true)."
+        ) from None
+
+
+def _last_error(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if "error:" in line.lower()]
+    return f"({lines[-1][:300]}) " if lines else ""

@@ -1,0 +1,1 @@
+"""Emitters that edit the float flatbuffer themselves, without TensorFlow."""

@@ -1,0 +1,185 @@
+"""Read the finished file back: every integer, scale and zero point must be the chosen one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfq_ext.emit.plan import Plan, WeightCodes
+from tfq_ext.errors import EmissionError
+from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, round_half_away
+from tfq_ext.tflite.facts import FIXED_OUTPUT, WEIGHTS
+from tfq_ext.tflite.read import Graph, Model
+
+_SHOWN = 5
+INT32_MAX = 2**31 - 1
+
+
+@dataclass
+class ReadBack:
+    """How much was compared; `absent` names what the file no longer has (folded away)."""
+
+    weights: int = 0
+    ranges: int = 0
+    biases: int = 0
+    absent: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.weights} weight tensors, {self.ranges} activation grids and "
+            f"{self.biases} biases read back equal"
+        )
+
+
+def verify(content: bytes, pivot: Model, plan: Plan) -> ReadBack:
+    """Compare a finished int8 file with its plan.
+
+    Returns:
+        ReadBack with the counts.
+
+    Raises:
+        EmissionError: some integer, scale or zero point differs; the first few are named.
+    """
+    file = Model.parse(content, source="the emitted file")
+    result = ReadBack()
+    for graph in pivot.graphs:
+        if graph.index < len(file.graphs):
+            _compare(graph, file.graphs[graph.index], plan, result)
+    if result.different:
+        shown = "; ".join(result.different[:_SHOWN])
+        raise EmissionError(
+            f"{len(result.different)} values in the emitted file are not those chosen: {shown}. "
+            "The file was not written. Please report this with the model."
+        )
+    return result
+
+
+def _compare(graph: Graph, file: Graph, plan: Plan, result: ReadBack) -> None:
+    twins = Twins(file)
+    fixed = {int(o): graph.code(op) for op in graph.ops for o in op.outputs}
+    for name, r in plan.ranges.items():
+        tensor = graph.by_name.get(name)
+        if tensor is None:
+            continue
+        twin = twins.integer(name)
+        if twin is None or file.dtype(twin) != "int8":
+            result.absent.append(name)
+            continue
+        code = fixed.get(tensor)
+        wanted = _prescribed(code) if code in FIXED_OUTPUT else None
+        wanted = wanted or QParams.from_range(INT8_ACTIVATION, r)
+        _check_params(name, file, twin, wanted, result)
+        result.ranges += 1
+    for op in graph.ops:
+        if graph.code(op) in WEIGHTS and graph.name(op.outputs[0]) not in plan.keep_float:
+            _check_layer(graph, op, file, twins, plan, result)
+
+
+def _prescribed(code: str | None) -> QParams:
+    f = FIXED_OUTPUT[str(code)]
+    return QParams(INT8_ACTIVATION, f.scale8, f.zero8)
+
+
+class Twins:
+    """Finds the integer tensor of a finished graph that stands for a tensor of the pivot."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+
+    def integer(self, name: str) -> int | None:
+        """Index of the quantized tensor, looking through QUANTIZE and DEQUANTIZE."""
+        g = self.graph
+        tensor = g.by_name.get(name)
+        if tensor is None or g.dtype(tensor) != "float32":
+            return tensor
+        producer = g.producer.get(tensor)
+        if producer is not None and g.code(g.ops[producer]) == "DEQUANTIZE":
+            return int(g.ops[producer].inputs[0])
+        for k in g.consumers.get(tensor, ()):
+            if g.code(g.ops[k]) == "QUANTIZE":
+                return int(g.ops[k].outputs[0])
+        return tensor
+
+    def op(self, name: str, code: str) -> Any | None:
+        """The op of kind `code` that makes tensor `name`."""
+        tensor = self.integer(name)
+        k = None if tensor is None else self.graph.producer.get(tensor)
+        op = None if k is None else self.graph.ops[k]
+        return op if op is not None and self.graph.code(op) == code else None
+
+
+def _check_layer(
+    graph: Graph, op: Any, file: Graph, twins: Twins, plan: Plan, result: ReadBack
+) -> None:
+    code, name = graph.code(op), graph.name(op.outputs[0])
+    fact = WEIGHTS[code]
+    codes = plan.weights.get(graph.name(op.inputs[fact.weight]))
+    if codes is None:
+        return
+    twin = twins.op(name, code)
+    if twin is None:
+        result.absent.append(f"{code} {name}")
+        return
+    stored = int(twin.inputs[fact.weight])
+    label = f"weight of {code} {name}"
+    if file.dtype(stored) == "float32":
+        result.absent.append(label)
+        return
+    if not np.array_equal(file.constant(stored), codes.codes):
+        result.different.append(f"{label}: other integers")
+    _check_params(label, file, stored, codes.params, result)
+    result.weights += 1
+    _check_bias(graph, op, file, twin, codes, result)
+
+
+def _check_bias(
+    graph: Graph, op: Any, file: Graph, twin: Any, codes: WeightCodes, result: ReadBack
+) -> None:
+    fact = WEIGHTS[graph.code(op)]
+    if fact.bias is None or len(op.inputs) <= fact.bias or op.inputs[fact.bias] < 0:
+        return
+    bias = graph.constant(op.inputs[fact.bias])
+    stored = int(twin.inputs[fact.bias]) if len(twin.inputs) > fact.bias else -1
+    if bias is None or stored < 0 or file.dtype(stored) != "int32":
+        return
+    s_x = float(file.tensors[twin.inputs[fact.data]].quantization.scale[0])
+    s_w = np.atleast_1d(codes.params.scale).astype(np.float64)
+    wanted = np.clip(round_half_away(bias.astype(np.float64) / (s_x * s_w)), -INT32_MAX, INT32_MAX)
+    found = file.constant(stored)
+    if found is None or np.max(np.abs(found.reshape(-1) - wanted), initial=0) > _bias_slack(wanted):
+        result.different.append(f"bias of {graph.name(op.outputs[0])}: other integers")
+    result.biases += 1
+
+
+def _bias_slack(wanted: np.ndarray) -> float:
+    """The converter divides by a float32 product of scales: 2^-24 relative, and a tie."""
+    return 1.0 + float(np.max(np.abs(wanted), initial=0)) * 2.0**-23
+
+
+def _check_params(label: str, file: Graph, tensor: int, wanted: QParams, result: ReadBack) -> None:
+    q = file.tensors[tensor].quantization
+    scale = np.asarray(q.scale if q is not None and q.scale is not None else [], np.float32)
+    zero = np.asarray(q.zeroPoint if q is not None and q.zeroPoint is not None else [], np.int64)
+    for what, found, chosen in (
+        ("scale", scale, np.atleast_1d(wanted.scale)),
+        ("zero point", zero, np.atleast_1d(wanted.zero_point)),
+    ):
+        if not np.array_equal(found, chosen):
+            result.different.append(f"{label}: {what} {_head(found)}, chosen {_head(chosen)}")
+
+
+def _head(values: np.ndarray) -> str:
+    return ", ".join(f"{v:.9g}" for v in values[:3]) + (", ..." if len(values) > 3 else "")
+
+
+def grids_of(content: bytes) -> Iterator[tuple[str, QParams]]:
+    """(name, grid) of every int8 activation of a finished file, first subgraph."""
+    graph = Model.parse(content).graphs[0]
+    for i in range(len(graph.tensors)):
+        q = graph.tensors[i].quantization
+        if graph.dtype(i) == "int8" and not graph.is_constant(i) and q is not None and q.scale:
+            yield graph.name(i), QParams(QSpec(8, symmetric=False), q.scale[0], q.zeroPoint[0])

@@ -1,0 +1,125 @@
+"""What a recipe may not say at once; every check returns sentences, none when all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from tfq_ext.recipe.rule import OP_FIELDS, TENSOR_FIELDS
+
+if TYPE_CHECKING:
+    from tfq_ext.recipe.model import Recipe
+
+_CALIBRATION = ("activations", "calibrator", "output_calibrator", "hold_back", "strict")
+
+# Mode -> fields that it never reads. Setting one is an error, not a note: who writes
+# `calibrator` next to fp16 expects something to happen.
+UNREAD: dict[str, tuple[str, ...]] = {
+    "static": ("weights.symmetric",),
+    "dynamic": ("weights.symmetric", *_CALIBRATION),
+    "weight_only": ("weights.symmetric", *_CALIBRATION),
+    "fp16": ("weights", *_CALIBRATION),
+    "simulate": ("strict",),
+}
+_WHY = {
+    "static": "kernels take symmetric weights only; use mode = 'simulate'",
+    "dynamic": "activation ranges are found at run time",
+    "weight_only": "activations stay float",
+    "fp16": "it stores weights as float16 and quantizes nothing",
+    "simulate": "its file is float throughout",
+}
+UNREAD_IN_RULES: dict[str, tuple[str, ...]] = {
+    "static": (),
+    "dynamic": ("activation_bits", *TENSOR_FIELDS),
+    "weight_only": ("activation_bits", *TENSOR_FIELDS),
+    "fp16": (*OP_FIELDS[1:], *TENSOR_FIELDS),
+    "simulate": (),
+}
+# (mode, activations) -> types that the graph's inputs and outputs may have.
+IO_TYPES: dict[tuple[str, str], tuple[str, ...]] = {
+    ("static", "int8"): ("float32", "int8", "uint8"),
+    ("static", "int16"): ("float32", "int16"),
+}
+
+
+def _unread_fields(recipe: Recipe) -> Iterator[str]:
+    default = type(recipe).model_construct()
+    for path in UNREAD[recipe.mode]:
+        value = _at(recipe, path)
+        if value != _at(default, path):
+            yield (
+                f"{path} = {_show(value)} has no effect with mode = {recipe.mode!r} "
+                f"({_WHY[recipe.mode]}); remove one of the two."
+            )
+
+
+def _unread_rules(recipe: Recipe) -> Iterator[str]:
+    for index, rule in enumerate(recipe.rules):
+        for name in rule.stated(UNREAD_IN_RULES[recipe.mode]):
+            yield (
+                f"rules[{index}].{name} has no effect with mode = {recipe.mode!r} "
+                f"({_WHY[recipe.mode]}); remove one of the two."
+            )
+
+
+def _activations(recipe: Recipe) -> Iterator[str]:
+    if recipe.mode != "static":
+        return
+    if recipe.activations.name is None:
+        yield (
+            f"activations = {_show(recipe.activations)} has no kernels; allowed with mode = "
+            "'static': 'int8', 'int16'. Any other grid needs mode = 'simulate'."
+        )
+    for index, rule in enumerate(recipe.rules):
+        if rule.activation_bits not in (None, 8, 16):
+            yield (
+                f"rules[{index}].activation_bits: got {rule.activation_bits}; allowed with "
+                "mode = 'static': 8, 16."
+            )
+
+
+def _io_types(recipe: Recipe) -> Iterator[str]:
+    grid = recipe.activations.name or ""
+    allowed = IO_TYPES.get((recipe.mode, grid), ("float32",))
+    with_grid = f" and activations = {grid!r}" if recipe.mode == "static" else ""
+    for name in ("input_type", "output_type"):
+        if (value := getattr(recipe, name)) not in allowed:
+            yield (
+                f"{name}: got {value!r}; allowed with mode = {recipe.mode!r}{with_grid}: "
+                f"{', '.join(map(repr, allowed))}."
+            )
+
+
+def _float_output(recipe: Recipe) -> Iterator[str]:
+    if recipe.output_calibrator == "float" and recipe.output_type != "float32":
+        yield (
+            "output_calibrator = 'float' keeps the output unquantized, but output_type = "
+            f"{recipe.output_type!r}; use output_type = 'float32'."
+        )
+
+
+CHECKS: tuple[Callable[[Recipe], Iterator[str]], ...] = (
+    _unread_fields,
+    _unread_rules,
+    _activations,
+    _io_types,
+    _float_output,
+)
+
+
+def contradictions(recipe: Recipe) -> list[str]:
+    """Every contradiction in the recipe, one sentence each."""
+    return [sentence for check in CHECKS for sentence in check(recipe)]
+
+
+def _at(recipe: Recipe, path: str) -> Any:
+    value: Any = recipe
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _show(value: Any) -> str:
+    if hasattr(value, "model_dump"):
+        return repr(value.model_dump(exclude_defaults=True))
+    return repr(value)

@@ -1,0 +1,139 @@
+"""The types of recipe fields: closed choices as literals, `name:number` texts, weight grids."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from tfq_ext.errors import RecipeError
+from tfq_ext.recipe.explain import explain
+from tfq_ext.spec import QSpec
+
+Mode = Literal["static", "dynamic", "weight_only", "fp16", "simulate"]
+IoType = Literal["float32", "int8", "uint8", "int16"]
+Position = Literal["first", "last"]
+WeightBits = Literal[8, 4, 2]
+WeightScale = Literal["max", "mse"]
+Bits = Annotated[StrictInt, Field(ge=2, le=16)]
+
+_CHOICE = re.compile(r"[a-z][a-z0-9_]*(:[0-9]+(\.[0-9]+)?(e-?[0-9]+)?)?")
+
+
+def _check_choice(text: str) -> str:
+    # Only the syntax: which names exist is known to the tables in calibrate and rounding.
+    if not _CHOICE.fullmatch(text):
+        raise ValueError(
+            f"got {text!r}; allowed: a name, or name:number, such as 'mse' or 'percentile:99.99'."
+        )
+    return text
+
+
+def _not_float(text: str) -> str:
+    if text == "float":
+        raise ValueError(
+            "got 'float'; only output_calibrator may say so. To leave ops unquantized, "
+            "write a rule with keep_float = true."
+        )
+    return text
+
+
+Choice = Annotated[StrictStr, AfterValidator(_check_choice)]
+Calibrator = Annotated[Choice, AfterValidator(_not_float)]
+
+
+class RecipeModel(BaseModel):
+    """A frozen pydantic model whose constructor raises RecipeError, one sentence a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            self.__pydantic_validator__.validate_python(data, self_instance=self)
+        except ValidationError as error:
+            raise RecipeError(explain(error, type(self))) from None
+
+    # As pydantic's own RootModel does: nested models keep their own place in the error.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+class WeightGrid(RecipeModel):
+    """How weights become integers.
+
+    Args:
+        bits: width of the codes. 2 is stored as 4: LiteRT's CPU kernels refuse INT2 (FACTS.md).
+        per_channel: one scale per output channel, else one per tensor.
+        symmetric: zero point 0. The only kind with kernels; False needs mode "simulate".
+        scale: "max" covers max|w|; "mse" clips where the squared error is least.
+        rounding: name of an entry in the table of rounders, `name` or `name:number`.
+    """
+
+    bits: WeightBits = 8
+    per_channel: StrictBool = True
+    symmetric: StrictBool = True
+    scale: WeightScale = "max"
+    rounding: Choice = "nearest"
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits per weight in the file."""
+        return max(self.bits, 4)
+
+
+NAMED_ACTIVATIONS = {
+    "int8": {"bits": 8, "symmetric": False},
+    "int16": {"bits": 16, "symmetric": True},
+}
+
+
+class ActivationGrid(RecipeModel):
+    """How activations become integers; "int8" and "int16" are short for the two with kernels.
+
+    Args:
+        bits: 2..16; mode "static" has kernels for 8 and 16.
+        symmetric: zero point 0; when left out, as the kernels have it: only with 16 bits.
+    """
+
+    bits: Bits = 8
+    symmetric: StrictBool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in NAMED_ACTIVATIONS:
+                raise ValueError(
+                    f"got {value!r}; allowed: 'int8', 'int16', or a table of bits (2 to 16) and "
+                    "symmetric (mode = 'simulate' only)."
+                )
+            return NAMED_ACTIVATIONS[value]
+        if isinstance(value, dict) and "symmetric" not in value:
+            return {**value, "symmetric": value.get("bits") == 16}
+        return value
+
+    @model_serializer
+    def _to_name(self) -> str | dict[str, Any]:
+        return self.name or {"bits": self.bits, "symmetric": self.symmetric}
+
+    @property
+    def name(self) -> str | None:
+        """ "int8" or "int16", or None for a grid that no kernel has."""
+        mine = {"bits": self.bits, "symmetric": self.symmetric}
+        return next((name for name, grid in NAMED_ACTIVATIONS.items() if grid == mine), None)
+
+    @property
+    def spec(self) -> QSpec:
+        """The codes of one activation tensor."""
+        return QSpec(self.bits, symmetric=self.symmetric)

@@ -1,0 +1,87 @@
+"""The recipes that have a name."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tfq_ext._table import Table
+from tfq_ext.recipe.fields import ActivationGrid, WeightGrid
+from tfq_ext.recipe.model import Recipe
+
+
+class Preset(NamedTuple):
+    """A recipe and the line that describes it."""
+
+    description: str
+    recipe: Recipe
+
+
+PRESETS: Table[Preset] = Table(
+    "recipe",
+    {
+        "int8": Preset(
+            "8-bit integers throughout; each range chosen by the error it causes. The default.",
+            Recipe(),
+        ),
+        "int16x8": Preset(
+            "16-bit activations, 8-bit weights: close to float, slower than int8.",
+            Recipe(activations=ActivationGrid(bits=16)),
+        ),
+        "int4": Preset(
+            "4-bit weights, 8-bit activations: about half the bytes of int8, not faster on CPU.",
+            Recipe(weights=WeightGrid(bits=4, scale="mse")),
+        ),
+        "fp16": Preset(
+            "float16 weights, float arithmetic: half the bytes of float32. Needs no data.",
+            Recipe(mode="fp16"),
+        ),
+        "dynamic": Preset(
+            "8-bit weights, activations quantized at run time. Needs no data.",
+            Recipe(mode="dynamic"),
+        ),
+        "weight_only": Preset(
+            "8-bit weights, float arithmetic: a quarter of the bytes. Needs no data.",
+            Recipe(mode="weight_only"),
+        ),
+        "int8-minmax": Preset(
+            "int8 with exact min/max ranges, no clipping: for comparison.",
+            Recipe(calibrator="minmax", output_calibrator="minmax"),
+        ),
+        "int8-per-tensor": Preset(
+            "int8 with one scale per weight tensor: for comparison, and for old accelerators.",
+            Recipe(weights=WeightGrid(per_channel=False)),
+        ),
+    },
+)
+
+
+class PresetRow(NamedTuple):
+    """One row of `tfq recipes`."""
+
+    name: str
+    mode: str
+    weights: str
+    activations: str
+    calibrator: str
+    needs_data: bool
+    description: str
+
+
+def describe_presets() -> tuple[PresetRow, ...]:
+    """Every preset as a row of short texts; "-" where the mode does not read a field."""
+    return tuple(_row(name, preset) for name, preset in PRESETS.items())
+
+
+def _row(name: str, preset: Preset) -> PresetRow:
+    recipe = preset.recipe
+    channels = "per channel" if recipe.weights.per_channel else "per tensor"
+    weights = "float16" if recipe.mode == "fp16" else f"int{recipe.weights.bits} {channels}"
+    return PresetRow(
+        name=name,
+        mode=recipe.mode,
+        weights=weights,
+        activations=(recipe.activations.name or "-") if recipe.needs_data else "-",
+        calibrator=recipe.calibrator if recipe.needs_data else "-",
+        needs_data=recipe.needs_data,
+        description=preset.description,
+    )

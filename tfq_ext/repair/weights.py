@@ -1,0 +1,127 @@
+"""Recipe and ranges to the integers of every weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfq_ext.emit.plan import WeightCodes
+from tfq_ext.recipe import Recipe
+from tfq_ext.recipe.model import OpChoice
+from tfq_ext.rounding import ROUNDERS, weight_params
+from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
+from tfq_ext.tflite.facts import WEIGHTS, WeightFact
+from tfq_ext.tflite.read import Graph, Model
+
+BIAS_CODES = 2.0**30  # headroom of one bit below int32's end
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One op with a constant float weight.
+
+    Args:
+        graph, op: where.
+        fact: weight position and axis.
+        code, output: op code and name of its first output tensor.
+        weight: name of its weight constant.
+        choice: what the recipe says.
+    """
+
+    graph: Graph
+    op: Any
+    fact: WeightFact
+    code: str
+    output: str
+    weight: str
+    choice: OpChoice
+
+
+@dataclass(frozen=True)
+class WeightChoice:
+    """A weight's codes with the account of how they came about."""
+
+    layer: Layer
+    codes: WeightCodes
+    notes: tuple[str, ...] = ()
+
+
+def layers(pivot: Model, recipe: Recipe) -> list[Layer]:
+    """Every op with a constant float weight, in execution order."""
+    found = []
+    for graph, _, op, code in pivot.walk():
+        if code not in WEIGHTS or len(op.inputs) <= WEIGHTS[code].weight:
+            continue
+        weight = int(op.inputs[WEIGHTS[code].weight])
+        if graph.is_constant(weight) and graph.dtype(weight) == "float32":
+            found.append((graph, op, code, weight))
+    ends = {0: "first", len(found) - 1: "last"}
+    single = frozenset({"first", "last"}) if len(found) == 1 else None
+    rows = []
+    for k, (graph, op, code, weight) in enumerate(found):
+        position = single or frozenset({ends[k]} if k in ends else ())
+        output = graph.name(op.outputs[0])
+        choice = recipe.for_op(code, output, position)
+        rows.append(Layer(graph, op, WEIGHTS[code], code, output, graph.name(weight), choice))
+    return rows
+
+
+def choose_weights(
+    rows: list[Layer], ranges: Mapping[str, Range], *, seed: int = 0
+) -> dict[str, WeightChoice]:
+    """Codes by constant name, for the layers that are not kept float.
+
+    Args:
+        rows: from `layers`; those that share a constant share the first one's choice.
+        ranges: activation ranges, for the floor that keeps the int32 bias from saturating.
+        seed: for rounders that draw.
+    """
+    chosen: dict[str, WeightChoice] = {}
+    for layer in rows:
+        if not layer.choice.keep_float and layer.weight not in chosen:
+            chosen[layer.weight] = choose_weight(layer, ranges, seed=seed)
+    return chosen
+
+
+def choose_weight(layer: Layer, ranges: Mapping[str, Range], *, seed: int = 0) -> WeightChoice:
+    """Grid and codes of one weight."""
+    graph, fact, choice = layer.graph, layer.fact, layer.choice
+    weight = graph.constant(layer.op.inputs[fact.weight])
+    assert weight is not None
+    bits, notes = choice.weight_bits, []
+    if bits < 8 and not fact.int4:
+        bits = 8
+        notes.append(f"LiteRT's {layer.code} takes no 4-bit weights: 8 bits")
+    spec = QSpec(bits, narrow=True, axis=fact.axis if choice.per_channel else None)
+    params = weight_params(weight, spec, scale=choice.weight_scale)
+    params, floored = _floor_for_bias(layer, params, ranges)
+    if floored:
+        notes.append(f"{floored} near-dead channels: scale raised so that the int32 bias fits")
+    codes = ROUNDERS[choice.rounding].round(weight, params, None, seed)
+    stored = "int8" if bits == 8 else "int4"
+    return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes))
+
+
+def _floor_for_bias(
+    layer: Layer, params: QParams, ranges: Mapping[str, Range]
+) -> tuple[QParams, int]:
+    """Raise scales so that |b| / (s_x s_w) stays below 2^30: dead channels have huge quotients."""
+    graph, fact, op = layer.graph, layer.fact, layer.op
+    data = ranges.get(graph.name(op.inputs[fact.data]))
+    if data is None or fact.bias is None or len(op.inputs) <= fact.bias:
+        return params, 0
+    bias = graph.constant(int(op.inputs[fact.bias])) if op.inputs[fact.bias] >= 0 else None
+    if bias is None or not np.all(np.isfinite(bias)):
+        return params, 0
+    s_x = float(QParams.from_range(INT8_ACTIVATION, data).scale)
+    needed = (np.abs(bias.astype(np.float64)) / (s_x * BIAS_CODES)).astype(np.float32)
+    floor = needed if params.spec.axis is not None else needed.max(initial=0.0)
+    if np.shape(floor) != np.shape(params.scale):
+        return params, 0
+    low = params.scale < floor
+    if not np.any(low):
+        return params, 0
+    return QParams(params.spec, np.maximum(params.scale, floor)), int(np.sum(low))

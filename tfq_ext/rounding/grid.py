@@ -1,0 +1,80 @@
+"""The grid of a weight: one scale per tensor or per output channel, by maximum or by MSE."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfq_ext._table import Table
+from tfq_ext.errors import SpecError
+from tfq_ext.spec import QParams, QSpec, Range
+
+FLOOR = 1e-9  # scale of a channel whose weights are all 0
+_SHRINK = np.linspace(1.0, 0.3, 71)  # 1 % steps; Gaussian 4-bit optimum lies near 0.62
+
+
+def weight_params(weight: np.ndarray, spec: QSpec, *, scale: str = "max") -> QParams:
+    """Grid of a weight.
+
+    Args:
+        weight: float32[...]; the channel axis is `spec.axis`, None for one scale.
+        spec: bits, symmetric or not, narrow or not.
+        scale: "max" covers the largest weight; "mse" minimises the squared rounding error of
+            each channel over shrink factors of that (METHODS: BRECQ's 1 % grid, L2).
+
+    Returns:
+        QParams; dead channels (all 0) get scale 1e-9.
+
+    Raises:
+        SpecError: NaN or inf among the weights.
+    """
+    if not np.all(np.isfinite(weight)):
+        raise SpecError(f"The weight has {int(np.sum(~np.isfinite(weight)))} NaN or inf values.")
+    channels = _channels_first(np.asarray(weight, np.float32), spec.axis)
+    return SCALES[scale](channels, spec)
+
+
+def _channels_first(weight: np.ndarray, axis: int | None) -> np.ndarray:
+    """float32[C, n]; one row when there is one scale."""
+    if axis is None:
+        return weight.reshape(1, -1)
+    moved = np.moveaxis(weight, axis, 0)
+    return np.ascontiguousarray(moved).reshape(moved.shape[0], -1)
+
+
+def _covering(rows: np.ndarray, spec: QSpec, shrink: np.ndarray | float = 1.0) -> QParams:
+    lo = np.minimum(rows.min(axis=1, initial=0.0), 0.0) * shrink
+    hi = np.maximum(rows.max(axis=1, initial=0.0), 0.0) * shrink
+    if spec.symmetric:
+        scale = np.maximum(np.maximum(-lo, hi) / spec.qmax, FLOOR).astype(np.float32)
+        return _params(spec, scale, np.zeros(len(scale), np.int32))
+    grids = [
+        QParams.from_range(spec.on(None), Range.of(a, b)) for a, b in zip(lo, hi, strict=True)
+    ]
+    return _params(
+        spec, np.array([g.scale for g in grids]), np.array([g.zero_point for g in grids])
+    )
+
+
+def _params(spec: QSpec, scale: np.ndarray, zero: np.ndarray) -> QParams:
+    if spec.axis is None:
+        return QParams(spec, scale[0], zero[0])
+    return QParams(spec, scale, zero)
+
+
+def _by_max(rows: np.ndarray, spec: QSpec) -> QParams:
+    return _covering(rows, spec)
+
+
+def _by_mse(rows: np.ndarray, spec: QSpec) -> QParams:
+    row_spec = spec.on(0)
+    best = np.full(len(rows), np.inf)
+    factor = np.ones(len(rows))
+    for f in _SHRINK:
+        grid = _covering(rows, row_spec, f)
+        error = np.square(grid.fake_quant(rows) - rows).sum(axis=1, dtype=np.float64)
+        better = error < best
+        best[better], factor[better] = error[better], f
+    return _covering(rows, spec, factor)
+
+
+SCALES = Table("weight scale", {"max": _by_max, "mse": _by_mse})

@@ -1,0 +1,107 @@
+"""Run a float .tflite in LiteRT with every tensor kept, and hand out views of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from tfq_ext.errors import ModelError
+from tfq_ext.tflite.facts import STATEFUL
+from tfq_ext.tflite.read import Model, text
+
+
+class Keeper:
+    """An interpreter of one signature that keeps all tensors.
+
+    Args:
+        model: the float model.
+        signature: key of the signature to run; None for the first subgraph.
+        threads: LiteRT threads.
+
+    A stateful model (variables, sequence LSTM) gets a fresh interpreter for every sample,
+    because `reset_all_variables` does not restore it.
+    """
+
+    def __init__(self, model: Model, *, signature: str | None = None, threads: int = 2):
+        self.model = model
+        self.graph = model.graph_of(signature)
+        self.signature = signature if signature in model.signatures else None
+        self._threads = threads
+        self._content = model.to_bytes()
+        self._stateful = any(code in STATEFUL for _, _, _, code in model.walk())
+        self._interpreter: Any = None
+        self._runner: Any = None
+        self._names = self._input_names()
+        self._fresh()
+
+    def _input_names(self) -> dict[str, int]:
+        if self.signature is None:
+            return {self.graph.name(i): i for i in self.graph.inputs}
+        maps = self.model.signatures[self.signature].inputs or ()
+        return {text(m.name): int(m.tensorIndex) for m in maps}
+
+    def _fresh(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._interpreter = open_interpreter(self._content, threads=self._threads, keep=True)
+        if self.graph.index:
+            self._runner = self._interpreter.get_signature_runner(self.signature)
+        self._invoked = False
+
+    def invoke(self, inputs: Mapping[str, np.ndarray]) -> Callable[[int], np.ndarray]:
+        """Run one sample; returns `read(tensor index) -> array`.
+
+        The array is a view into the interpreter, valid until the next `invoke` (a copy for
+        subgraphs other than the first).
+        """
+        if self._stateful and self._invoked:
+            self._fresh()
+        self._invoked = True
+        try:
+            return self._run(inputs)
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"LiteRT could not run the float model: {error}") from None
+
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> Callable[[int], np.ndarray]:
+        if self._runner is not None:
+            self._runner(**inputs)
+            index = self.graph.index
+            return lambda i: self._interpreter.get_tensor(i, index)
+        resized = False
+        for name, i in self._names.items():
+            shape = list(np.shape(inputs[name]))
+            if list(self._current(i)) != shape:
+                self._interpreter.resize_tensor_input(i, shape)
+                resized = True
+        if resized:
+            self._interpreter.allocate_tensors()
+        for name, i in self._names.items():
+            self._interpreter.set_tensor(i, inputs[name])
+        self._interpreter.invoke()
+        return lambda i: self._interpreter.tensor(i)()
+
+    def _current(self, tensor: int) -> list[int]:
+        for d in self._interpreter.get_input_details():
+            if d["index"] == tensor:
+                return [int(n) for n in d["shape"]]
+        return []
+
+
+def open_interpreter(content: bytes, *, threads: int = 1, keep: bool = False) -> Interpreter:
+    """An allocated interpreter on XNNPACK.
+
+    Raises:
+        ModelError: LiteRT refuses the model (unknown custom op, damaged file).
+    """
+    try:
+        interpreter = Interpreter(
+            model_content=content, num_threads=threads, experimental_preserve_all_tensors=keep
+        )
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"LiteRT cannot load this model: {error}") from None
+    return interpreter
