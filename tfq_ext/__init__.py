@@ -1,1 +1,47 @@
-"""tfq_ext: choose the integers of a .tflite better, and prove it on the file."""
+"""tfq_ext: choose the integers of a .tflite better, and prove it on the file.
+
+Names load on first use: `import tfq_ext` imports neither TensorFlow, Keras, LiteRT nor numba.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfq_ext.converter import TFLiteConverter as TFLiteConverter
+    from tfq_ext.errors import TfqError as TfqError
+    from tfq_ext.errors import TfqWarning as TfqWarning
+    from tfq_ext.pipeline import quantize as quantize
+    from tfq_ext.recipe import Recipe as Recipe
+    from tfq_ext.recipe import Rule as Rule
+    from tfq_ext.recipe import load_recipe as load_recipe
+    from tfq_ext.repair.audit import audit as audit
+    from tfq_ext.result import Result as Result
+    from tfq_ext.samples import Preprocess as Preprocess
+
+_WHERE = {
+    "TFLiteConverter": "converter",
+    "TfqError": "errors",
+    "TfqWarning": "errors",
+    "quantize": "pipeline",
+    "Recipe": "recipe",
+    "Rule": "recipe",
+    "load_recipe": "recipe",
+    "audit": "repair.audit",
+    "Result": "result",
+    "Preprocess": "samples",
+}
+
+__version__ = "0.1.0"
+__all__ = sorted([*_WHERE, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'tfq_ext' has no attribute {name!r}")
+    return getattr(import_module(f"tfq_ext.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -128,7 +128,7 @@ class QParams:
             return cls(spec, max(bound / spec.qmax, TINY))
         if hi == lo:
             return cls(spec, 1.0, 0)
-        scale = np.float32(max((hi - lo) / np.float32(spec.qmax - spec.qmin), TINY))
+        scale = np.maximum((hi - lo) / np.float32(spec.qmax - spec.qmin), np.float32(TINY))
         z = spec.qmin - round_half_away(float(lo) / float(scale))
         return cls(spec, scale, int(np.clip(z, spec.qmin, spec.qmax)))
 

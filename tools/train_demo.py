@@ -11,7 +11,8 @@ Data: Fashion-MNIST (github.com/zalandoresearch/fashion-mnist, MIT; Debian: the 
 * one `.npz` with `x_train` uint8[60000, 28, 28], `y_train` uint8[60000], `x_test`, `y_test`.
 
 Everything is seeded. Another machine or number of threads adds floats in another order, so that
-the weights differ there, and the accuracy by some tenths of a percent.
+the weights differ there, and the accuracy by some tenths of a percent. Takes 8 minutes on two
+free cores.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from tfq_ext import demo
 CALIBRATION_IMAGES = 256
 TEST_IMAGES = 3000
 BATCH = 128
-PEAK_RATE = 0.003
+PEAK_RATE = 0.003  # at 0.01 only 85 % (training) after 6 of 12 epochs
 WEIGHT_DECAY = 4e-5  # as MobileNetV2, section 6.1
 SHIFT = 1  # augmentation: whole pixels either way
 
@@ -81,7 +82,7 @@ def read_data(path: Path) -> Data:
 
 
 def bundle(data: Data, path: Path, seed: int) -> None:
-    """Write the seeded choice of images; plain deflate, 0.43 KB an image, no pickles."""
+    """Write the seeded choice of images; plain deflate, 0.44 KB an image, no pickles."""
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(len(data.x_train))[:CALIBRATION_IMAGES])
     tested = np.sort(rng.permutation(len(data.x_test))[:TEST_IMAGES])
@@ -95,7 +96,7 @@ def bundle(data: Data, path: Path, seed: int) -> None:
 
 
 def conv_bn(x: tf.Tensor, name: str, conv: layers.Layer, *, relu6: bool = True) -> tf.Tensor:
-    """Convolution, BatchNorm and, but for linear bottlenecks, ReLU6."""
+    """Convolution and BatchNorm, then ReLU6 unless the bottleneck is to stay linear."""
     x = layers.BatchNormalization(epsilon=1e-3, momentum=0.99, name=f"{name}_bn")(conv(x))
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu6 else x
 
@@ -166,9 +167,11 @@ class Batches(keras.utils.PyDataset):
 def train(data: Data, epochs: int, seed: int) -> keras.Model:
     """Plain `fit` with MobileNetV2's RMSProp (section 6.1), the rate a cosine down to 0.
 
-    As in the original this leaves channels that ReLU6 silences: their variance goes to 0, the
-    folded BatchNorm scale gamma / sigma is many times the median, and one scale for a whole
-    kernel has few codes for all others. With SGD at 0.1 (top-1 93.1 %) the spread is 2, not 30.
+    Chosen over SGD because it does what MobileNets are known for (Krishnamoorthi 1806.08342,
+    appendix A): channels fall silent behind ReLU6, their variance goes to 0, the folded scale
+    gamma / sigma grows to 50 to 170 times the layer's median, and one scale for a whole depthwise
+    kernel leaves the others few codes: int8 per-layer 69 %, per-channel 92.5 %. SGD (rate 0.1,
+    12 epochs) gave float 93.1 %, ratios near 2 behind the first block, no loss per-layer.
     """
     keras.utils.set_random_seed(seed)
     model, batches = build(), Batches(data.x_train, data.y_train, seed)

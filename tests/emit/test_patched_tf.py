@@ -12,6 +12,7 @@ import pytest
 
 from tfq_ext.emit import simulate
 from tfq_ext.emit.patched import constants, static
+from tfq_ext.emit.patched.io import retype
 from tfq_ext.emit.plan import Plan
 from tfq_ext.tflite.read import Model
 from tfq_ext.tflite.runner import Runner
@@ -198,6 +199,25 @@ def test_fp16_constants_equal_the_converters(name: str, converters: Any, pivots:
     theirs = half_constants(Model.parse(converter.convert()))
     ours = half_constants(Model.parse(constants.emit_fp16(pivots[name], Plan()).content))
     assert ours == {k: v for k, v in theirs.items() if k[0] >= constants.FP16_ELEMENTS}
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_retype_does_what_the_converter_does(dtype: str, converters: Any):
+    """A file finished with float borders against the one that TFLiteConverter retypes itself."""
+    import tensorflow as tf
+
+    def convert(kind: str) -> bytes:
+        converter = converters["mobile"]()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([x[None]] for x in images())
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(kind)
+        return converter.convert()
+
+    ours = Model.parse(retype(convert("float32"), dtype, dtype))
+    theirs = Model.parse(convert(dtype))
+    assert [c for *_, c in ours.walk()] == [c for *_, c in theirs.walk()]
+    assert np.array_equal(outputs(ours.to_bytes()), outputs(theirs.to_bytes()))
 
 
 def half_constants(model: Model) -> Counter[tuple[int, bytes]]:

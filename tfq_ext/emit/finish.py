@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfq_ext._optional import SUPPORTED_TENSORFLOW, need
-
-try:
-    from tfq_ext.emit.patched.io import retype
-except ImportError:
-    retype = lambda c, *a: c
+from tfq_ext.emit.patched.io import retype
 from tfq_ext.emit.plan import Plan
 from tfq_ext.emit.quiet import quiet
 from tfq_ext.emit.result import Emitted

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tfq_ext.emit.patched.kernels import fixed_grid
 from tfq_ext.emit.plan import Plan, WeightCodes
 from tfq_ext.errors import EmissionError
-from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, round_half_away
-from tfq_ext.tflite.facts import FIXED_OUTPUT, WEIGHTS
+from tfq_ext.spec import INT8_ACTIVATION, INT16_ACTIVATION, QParams, round_half_away
+from tfq_ext.tflite.facts import WEIGHTS
 from tfq_ext.tflite.read import Graph, Model
 
 _SHOWN = 5
-INT32_MAX = 2**31 - 1
+_SPECS = {"int8": INT8_ACTIVATION, "int16": INT16_ACTIVATION}
+_BIAS_MAX = {"int32": 2.0**31 - 1, "int64": 2.0**62}
 
 
 @dataclass
@@ -49,13 +50,17 @@ def verify(content: bytes, pivot: Model, plan: Plan) -> ReadBack:
     for graph in pivot.graphs:
         if graph.index < len(file.graphs):
             _compare(graph, file.graphs[graph.index], plan, result)
+    _raise_if_different(result)
+    return result
+
+
+def _raise_if_different(result: ReadBack) -> None:
     if result.different:
         shown = "; ".join(result.different[:_SHOWN])
         raise EmissionError(
             f"{len(result.different)} values in the emitted file are not those chosen: {shown}. "
             "The file was not written. Please report this with the model."
         )
-    return result
 
 
 def _compare(graph: Graph, file: Graph, plan: Plan, result: ReadBack) -> None:
@@ -66,22 +71,17 @@ def _compare(graph: Graph, file: Graph, plan: Plan, result: ReadBack) -> None:
         if tensor is None:
             continue
         twin = twins.integer(name)
-        if twin is None or file.dtype(twin) != "int8":
+        spec = _SPECS.get(file.dtype(twin)) if twin is not None else None
+        if twin is None or spec is None:
             result.absent.append(name)
             continue
-        code = fixed.get(tensor)
-        wanted = _prescribed(code) if code in FIXED_OUTPUT else None
-        wanted = wanted or QParams.from_range(INT8_ACTIVATION, r)
+        wanted = fixed_grid(fixed.get(tensor, ""), file.dtype(twin))
+        wanted = wanted or QParams.from_range(spec, r)
         _check_params(name, file, twin, wanted, result)
         result.ranges += 1
     for op in graph.ops:
         if graph.code(op) in WEIGHTS and graph.name(op.outputs[0]) not in plan.keep_float:
             _check_layer(graph, op, file, twins, plan, result)
-
-
-def _prescribed(code: str | None) -> QParams:
-    f = FIXED_OUTPUT[str(code)]
-    return QParams(INT8_ACTIVATION, f.scale8, f.zero8)
 
 
 class Twins:
@@ -129,7 +129,8 @@ def _check_layer(
     if file.dtype(stored) == "float32":
         result.absent.append(label)
         return
-    if not np.array_equal(file.constant(stored), codes.codes):
+    found = file.constant(stored)
+    if found is None or not np.array_equal(found, codes.codes):
         result.different.append(f"{label}: other integers")
     _check_params(label, file, stored, codes.params, result)
     result.weights += 1
@@ -144,11 +145,12 @@ def _check_bias(
         return
     bias = graph.constant(op.inputs[fact.bias])
     stored = int(twin.inputs[fact.bias]) if len(twin.inputs) > fact.bias else -1
-    if bias is None or stored < 0 or file.dtype(stored) != "int32":
+    if bias is None or stored < 0 or file.dtype(stored) not in _BIAS_MAX:
         return
     s_x = float(file.tensors[twin.inputs[fact.data]].quantization.scale[0])
     s_w = np.atleast_1d(codes.params.scale).astype(np.float64)
-    wanted = np.clip(round_half_away(bias.astype(np.float64) / (s_x * s_w)), -INT32_MAX, INT32_MAX)
+    end = _BIAS_MAX[file.dtype(stored)]
+    wanted = np.clip(round_half_away(bias.astype(np.float64) / (s_x * s_w)), -end, end)
     found = file.constant(stored)
     if found is None or np.max(np.abs(found.reshape(-1) - wanted), initial=0) > _bias_slack(wanted):
         result.different.append(f"bias of {graph.name(op.outputs[0])}: other integers")
@@ -176,10 +178,46 @@ def _head(values: np.ndarray) -> str:
     return ", ".join(f"{v:.9g}" for v in values[:3]) + (", ..." if len(values) > 3 else "")
 
 
-def grids_of(content: bytes) -> Iterator[tuple[str, QParams]]:
-    """(name, grid) of every int8 activation of a finished file, first subgraph."""
-    graph = Model.parse(content).graphs[0]
-    for i in range(len(graph.tensors)):
-        q = graph.tensors[i].quantization
-        if graph.dtype(i) == "int8" and not graph.is_constant(i) and q is not None and q.scale:
-            yield graph.name(i), QParams(QSpec(8, symmetric=False), q.scale[0], q.zeroPoint[0])
+def verify_constants(content: bytes, plan: Plan) -> ReadBack:
+    """The same for files whose activations stay float: every chosen weight must be in the file.
+
+    Raises:
+        EmissionError: a weight whose integers or scales are nowhere in the file.
+    """
+    file = Model.parse(content, source="the emitted file")
+    stored: dict[bytes, list[np.ndarray]] = {}
+    for graph in file.graphs:
+        for t in range(len(graph.tensors)):
+            if graph.dtype(t) in ("int8", "int4") and graph.is_constant(t):
+                stored.setdefault(_bytes(graph.constant(t)), []).append(_scales(graph, t))
+    result = ReadBack()
+    for name, chosen in plan.weights.items():
+        twins = stored.get(_bytes(chosen.codes))
+        if twins is None:
+            result.absent.append(name)
+        elif any(_same_scales(scales, chosen.params.scale) for scales in twins):
+            result.weights += 1
+        else:
+            result.different.append(f"{name}: other scales")
+    _raise_if_different(result)
+    return result
+
+
+def _scales(graph: Graph, tensor: int) -> np.ndarray:
+    q = graph.tensors[tensor].quantization
+    return np.asarray(q.scale if q is not None and q.scale is not None else [], np.float32)
+
+
+def _same_scales(found: np.ndarray, chosen: np.ndarray) -> bool:
+    """Equal, or one scale repeated per channel for a kernel that reads no other form."""
+    return bool(
+        found.size
+        and (
+            np.array_equal(found, np.atleast_1d(chosen))
+            or (chosen.ndim == 0 and np.all(found == chosen))
+        )
+    )
+
+
+def _bytes(values: np.ndarray | None) -> bytes:
+    return b"" if values is None else np.ascontiguousarray(values).tobytes()

@@ -15,8 +15,6 @@ from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import Keeper
 from tfq_ext.tflite.slice import Bench, can_cut
 
-import os
-W=float(os.environ.get('TW','0'))
 Read = Callable[[int], np.ndarray]
 
 
@@ -42,7 +40,6 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.noise = np.zeros(len(self.ranges))
-        self.shift = np.zeros(len(self.ranges))
         self._grids = [QParams.from_range(self.spec, r) for r in self.ranges]
         self._scratch: dict[int, np.ndarray] = {}
 
@@ -83,26 +80,31 @@ class Trial:
         out = self._scratch.get(tensor)
         if out is None or out.shape != x.shape:
             out = self._scratch[tensor] = np.empty_like(x)
-        flat = np.ascontiguousarray(x).reshape(-1)
-        zero, spec = np.float32(grid.zero_point), grid.spec
-        fake_quant_into(flat, np.float32(grid.scale), zero, spec.qmin, spec.qmax, out.reshape(-1))
-        return out
+        return rounded(x, grid, out)
 
     def _count(self, k: int, got: np.ndarray, wanted: np.ndarray) -> None:
-        error, power = squared_error(
-            np.ascontiguousarray(got).reshape(-1), np.ascontiguousarray(wanted).reshape(-1)
-        )
-        self.noise[k] += error / power if power > 0 else error
-        if wanted.ndim > 2:
-            axes = tuple(range(wanted.ndim - 1))
-            y = wanted.mean(axes, dtype=np.float64)
-            shift = np.square(got.mean(axes, dtype=np.float64) - y).sum()
-            self.shift[k] += shift / max(np.square(y).sum(), 1e-30)
+        self.noise[k] += relative_error(got, wanted)
 
     @property
     def best(self) -> int:
         """Index of the least noisy candidate; the first (min-max) on ties."""
-        return int(np.argmin(self.noise + W * self.shift))
+        return int(np.argmin(self.noise))
+
+
+def rounded(x: np.ndarray, grid: QParams, out: np.ndarray) -> np.ndarray:
+    """`x` on a grid with one scale, written to `out` (same shape)."""
+    spec, flat = grid.spec, np.ascontiguousarray(x).reshape(-1)
+    zero = np.float32(grid.zero_point)
+    fake_quant_into(flat, np.float32(grid.scale), zero, spec.qmin, spec.qmax, out.reshape(-1))
+    return out
+
+
+def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
+    """sum (got - wanted)^2 / sum wanted^2; the plain error where `wanted` is 0 throughout."""
+    error, power = squared_error(
+        np.ascontiguousarray(got).reshape(-1), np.ascontiguousarray(wanted).reshape(-1)
+    )
+    return error / power if power > 0 else error
 
 
 def judge(

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from tfq_ext.calibrate.choosers import AUTO, AUTO_CANDIDATES, parse
 from tfq_ext.calibrate.stats import Stats, TensorStats
+from tfq_ext.emit.patched.kernels import fixed_grid
 from tfq_ext.numerics.histogram import Histogram
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.auto import Trial, judge
+from tfq_ext.repair.layerwise import Values, walkable
+from tfq_ext.repair.prefix import PrefixJudge, judges_that_fit
 from tfq_ext.samples.spec import Sample
-from tfq_ext.spec import INT8_ACTIVATION, INT16_ACTIVATION, QSpec, Range
+from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
 from tfq_ext.tflite.facts import FIXED_OUTPUT
 from tfq_ext.tflite.grids import Grid, shared_grids
 from tfq_ext.tflite.read import Graph, Model
+from tfq_ext.tflite.run import input_tensors
+
+Watch = Callable[[Any], Iterable[Any]]
+
+MARGIN_16 = 4.0  # 16 bits resolve 2 bits more than needed; new images reach past the calibrated max
+CAP = 6.02  # 6 lies at the lower edge of a histogram bin whose center is 6.016
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class RangeChoice:
         observed: exact min and max over the sources.
         outside: share of observed values beyond the range, 0..1.
         noise: relative squared error at the consumers, by candidate (auto only).
+        candidates: the ranges that `auto` compared, by name; empty otherwise.
         joined: op codes that force tensors with values of their own onto this grid.
     """
 
@@ -40,14 +51,28 @@ class RangeChoice:
     calibrator: str
     observed: Range
     outside: float
-    noise: Mapping[str, float]
+    noise: Mapping[str, float] = field(default_factory=dict)
+    candidates: Mapping[str, Range] = field(default_factory=dict)
     joined: tuple[str, ...] = ()
+
+    @property
+    def widest(self) -> Range:
+        """The min-max candidate of `auto`; the observed range otherwise."""
+        return self.candidates.get("minmax", self.observed)
 
     @property
     def spread(self) -> float:
         """Width of the shared range over that of the narrowest source: bits lost = log2 of it."""
         narrowest = min((r.width for r in self.sources.values()), default=0.0)
         return self.range.width / narrowest if narrowest > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class Release:
+    """What dropping the cap of ReLU6 released: share of values above 6 in one tensor, 0..1."""
+
+    tensor: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -86,24 +111,31 @@ class Pooled:
 
 @dataclass
 class _Draft:
+    """A grid on its way to a RangeChoice."""
+
     graph: Graph
     grid: Grid
     dist: Pooled
-    spec: QSpec
     calibrator: str
     range: Range | None
     names: list[str]
     trial: Trial | None = None
+    noise: dict[str, float] = field(default_factory=dict)
+
+    def settle(self, calibrator: str, chosen: Range) -> None:
+        self.calibrator, self.range = calibrator, chosen
 
 
 def choose_ranges(
     pivot: Model,
     stats: Stats,
     recipe: Recipe,
-    held_back: Iterable[Sample],
     *,
+    held_back: Sequence[Sample] = (),
+    rounded: Model | None = None,
     fixed: Mapping[str, Range] | None = None,
     threads: int = 2,
+    watch: Watch = iter,
 ) -> tuple[list[RangeChoice], frozenset[int]]:
     """The range of every grid that has statistics.
 
@@ -112,17 +144,85 @@ def choose_ranges(
         stats: of the calibration samples.
         recipe: calibrators, overrides, 8 or 16 bits.
         held_back: samples that judge `auto`'s candidates; not part of `stats`.
+        rounded: the pivot with rounded weights, for the quantized prefix.
         fixed: tensor name -> range that is known (exact input quantization).
         threads: for LiteRT.
+        watch: wraps loops over samples and grids, for a progress bar.
 
     Returns:
         choices in graph order, and the indices of the recipe's rules that were used.
     """
     drafts, used = _drafts(pivot, stats, recipe, fixed or {})
+    open_ = [d for d in drafts if d.trial is not None]
+    on_prefix = [d for d in open_ if len(d.grid.sources) == 1 and walkable(d.graph)]
+    _judge_apart(pivot, [d for d in open_ if d not in on_prefix], watch(held_back), threads)
+    if on_prefix and held_back:
+        _judge_on_prefix(pivot, rounded or pivot, drafts, on_prefix, held_back, threads, watch)
+    for draft in drafts:
+        if draft.range is None:  # nothing to choose, or nobody to judge
+            name = "minmax" if draft.calibrator == AUTO else draft.calibrator
+            draft.settle(name, parse(name).choose(draft.dist, _spec(recipe)))
+    return [_choice(d, stats) for d in drafts], used
+
+
+def _judge_apart(
+    pivot: Model, drafts: Sequence[_Draft], samples: Iterable[Sample], threads: int
+) -> None:
+    """Grids of several sources (concat): each source alone, on float inputs."""
     trials = [d.trial for d in drafts if d.trial is not None]
-    if trials:
-        judge(pivot, trials, held_back, threads=threads)
-    return [_settle(d, stats) for d in drafts], used
+    if not trials or not judge(pivot, trials, samples, threads=threads):
+        return
+    for draft in drafts:
+        trial = draft.trial
+        assert trial is not None
+        draft.noise = dict(zip(trial.names, trial.noise.tolist(), strict=True))
+        draft.settle(trial.names[trial.best], trial.ranges[trial.best])
+
+
+def _judge_on_prefix(
+    pivot: Model,
+    rounded: Model,
+    drafts: Sequence[_Draft],
+    open_: Sequence[_Draft],
+    held_back: Sequence[Sample],
+    threads: int,
+    watch: Watch,
+) -> None:
+    by_trial = {id(d.trial): d for d in open_}
+    for graph in {id(d.graph): d.graph for d in open_}.values():
+        feeds = _feeds(pivot, graph, held_back)[: judges_that_fit(graph)]
+        mine = [d for d in drafts if d.graph is graph]
+        trials = {d.grid.sources[0]: d.trial for d in mine if id(d.trial) in by_trial and d.trial}
+        if not feeds:
+            continue
+        grids = {t: g for d in mine if id(d.trial) not in by_trial for t, g in _decided(d)}
+        judges = PrefixJudge(
+            graph, rounded.graphs[graph.index], feeds, trials, grids, threads=threads
+        )
+        for trial, name, chosen, noise in watch(judges.run()):
+            draft = by_trial[id(trial)]
+            draft.noise = {name: noise}
+            draft.settle(name, chosen)
+
+
+def _decided(draft: _Draft) -> Iterator[tuple[int, QParams]]:
+    """Grids that the prefix must honour: prescribed, fixed by a rule, or judged apart."""
+    code = _producer_code(draft.graph, draft.grid.tensors[0])
+    grid = fixed_grid(code, "int8")
+    if grid is None:
+        grid = QParams.from_range(
+            INT8_ACTIVATION, draft.range or Range.of(draft.dist.min, draft.dist.max)
+        )
+    return ((t, grid) for t in draft.grid.tensors)
+
+
+def _feeds(pivot: Model, graph: Graph, samples: Iterable[Sample]) -> list[Values]:
+    rows = []
+    for sample in samples:
+        if pivot.graph_of(sample.signature or None) is graph:
+            names = input_tensors(pivot, sample.signature or None)
+            rows.append({t: np.asarray(sample.inputs[n]) for n, t in names.items()})
+    return rows
 
 
 def _drafts(
@@ -146,25 +246,28 @@ def _draft(
 ) -> tuple[_Draft, frozenset[int]]:
     names = list(_names(graph, grid.tensors))
     calibrator, chosen, rules = _asked(graph, grid, recipe)
-    spec = INT16_ACTIVATION if recipe.activations.bits == 16 else INT8_ACTIVATION
-    for name in names:
-        if name in fixed:
-            calibrator, chosen = "exact input", fixed[name]
-    draft = _Draft(graph, grid, dist, spec, calibrator, chosen, names)
+    known = next((fixed[n] for n in names if n in fixed), None)
+    if known is not None and chosen is None:
+        calibrator, chosen = "exact input", known
+    draft = _Draft(graph, grid, dist, calibrator, chosen, names)
     if chosen is None and calibrator == AUTO:
-        draft.trial = _trial(draft)
+        if recipe.activations.bits == 16:
+            bound = Range.of(dist.min, dist.max).scaled(MARGIN_16)
+            draft.settle(f"minmax x {MARGIN_16:g}", bound)
+        else:
+            draft.trial = _trial(draft, _spec(recipe))
     return draft, rules
 
 
-def _asked(
-    graph: Graph, grid: Grid, recipe: Recipe
-) -> tuple[str, Range | None, frozenset[int]]:
+def _spec(recipe: Recipe) -> QSpec:
+    return recipe.activations.spec
+
+
+def _asked(graph: Graph, grid: Grid, recipe: Recipe) -> tuple[str, Range | None, frozenset[int]]:
     """What the recipe wants for a grid: the member that a rule names speaks for all."""
     outputs = set(graph.outputs)
     choices = [
-        recipe.for_tensor(
-            graph.name(t), _producer_code(graph, t), is_output=t in outputs
-        )
+        recipe.for_tensor(graph.name(t), _producer_code(graph, t), is_output=t in outputs)
         for t in grid.tensors
     ]
     rules = frozenset[int]().union(*(c.rules for c in choices))
@@ -177,40 +280,37 @@ def _producer_code(graph: Graph, tensor: int) -> str:
     return "" if k is None else graph.code(graph.ops[k])
 
 
-def _trial(draft: _Draft) -> Trial | None:
+def _trial(draft: _Draft, spec: QSpec) -> Trial | None:
     """Distinct candidates; None where there is nothing to choose (one value, prescribed grid)."""
     if _producer_code(draft.graph, draft.grid.tensors[0]) in FIXED_OUTPUT:
         return None
     found: dict[tuple[float, float], tuple[str, Range]] = {}
     for text in ("minmax", *AUTO_CANDIDATES):
-        r = parse(text).choose(draft.dist, draft.spec)
+        r = parse(text).choose(draft.dist, spec)
         found.setdefault((round(r.min, 6), round(r.max, 6)), (text, r))
     if len(found) < 2:
         return None
     names, ranges = zip(*found.values(), strict=True)
-    return Trial(draft.graph, draft.grid, draft.spec, ranges, names)
+    return Trial(draft.graph, draft.grid, spec, ranges, names)
 
 
-def _settle(draft: _Draft, stats: Stats) -> RangeChoice:
-    calibrator, chosen, noise = draft.calibrator, draft.range, {}
-    if chosen is None and draft.trial is not None:
-        best = draft.trial.best
-        calibrator, chosen = draft.trial.names[best], draft.trial.ranges[best]
-        noise = dict(zip(draft.trial.names, draft.trial.noise.tolist(), strict=True))
-    elif chosen is None:
-        calibrator = "minmax" if calibrator == AUTO else calibrator
-        chosen = parse(calibrator).choose(draft.dist, draft.spec)
-    graph = draft.graph
-    own = {n: Range.of(stats[n].min, stats[n].max) for n in _names(graph, draft.grid.sources)
-           if n in stats and stats[n].histogram.total}
+def _choice(draft: _Draft, stats: Stats) -> RangeChoice:
+    graph, trial = draft.graph, draft.trial
+    assert draft.range is not None
+    own = {
+        n: Range.of(stats[n].min, stats[n].max)
+        for n in _names(graph, draft.grid.sources)
+        if n in stats and stats[n].histogram.total
+    }
     return RangeChoice(
         tensors=tuple(draft.names),
         sources=own,
-        range=_wide_enough(chosen),
-        calibrator=calibrator,
+        range=_wide_enough(draft.range),
+        calibrator=draft.calibrator,
         observed=Range.of(draft.dist.min, draft.dist.max),
-        outside=draft.dist.outside(chosen),
-        noise=noise,
+        outside=draft.dist.outside(draft.range),
+        noise=draft.noise,
+        candidates=dict(zip(trial.names, trial.ranges, strict=True)) if trial else {},
         joined=tuple(dict.fromkeys(graph.code(graph.ops[k]) for k in draft.grid.joined)),
     )
 
@@ -222,3 +322,14 @@ def _wide_enough(r: Range) -> Range:
 
 def _names(graph: Graph, tensors: Iterable[int]) -> Iterator[str]:
     return (graph.name(t) for t in tensors)
+
+
+def releases(stats: Stats | None, tensors: Iterable[str]) -> list[Release]:
+    """For each tensor that lost its cap of 6: the share of its values that are above it now."""
+    rows = []
+    for name in tensors:
+        if stats is not None and name in stats:
+            centers, counts = stats[name].histogram.values()
+            share = counts[centers > CAP].sum() / max(counts.sum(), 1)
+            rows.append(Release(name, float(share)))
+    return rows

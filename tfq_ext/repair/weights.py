@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from tfq_ext.emit.plan import WeightCodes
-from tfq_ext.recipe import Recipe
-from tfq_ext.recipe.model import OpChoice
+from tfq_ext.recipe import OpChoice, Recipe
 from tfq_ext.rounding import ROUNDERS, weight_params
 from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
-from tfq_ext.tflite.facts import WEIGHTS, WeightFact
+from tfq_ext.tflite.facts import LOOKUPS, WEIGHTS, WeightFact
 from tfq_ext.tflite.read import Graph, Model
 
 BIAS_CODES = 2.0**30  # headroom of one bit below int32's end
@@ -49,59 +48,64 @@ class WeightChoice:
     notes: tuple[str, ...] = ()
 
 
-def layers(pivot: Model, recipe: Recipe) -> list[Layer]:
-    """Every op with a constant float weight, in execution order."""
-    found = []
-    for graph, _, op, code in pivot.walk():
-        if code not in WEIGHTS or len(op.inputs) <= WEIGHTS[code].weight:
-            continue
-        weight = int(op.inputs[WEIGHTS[code].weight])
-        if graph.is_constant(weight) and graph.dtype(weight) == "float32":
-            found.append((graph, op, code, weight))
-    ends = {0: "first", len(found) - 1: "last"}
-    single = frozenset({"first", "last"}) if len(found) == 1 else None
+def layers(pivot: Model, choices: Mapping[str, OpChoice], *, lookups: bool = False) -> list[Layer]:
+    """Every op with a constant float weight, in execution order.
+
+    Args:
+        pivot: float model.
+        choices: what the recipe says, by name of the op's first output.
+        lookups: embedding tables too (for files with float activations).
+    """
+    facts = {**WEIGHTS, **(LOOKUPS if lookups else {})}
     rows = []
-    for k, (graph, op, code, weight) in enumerate(found):
-        position = single or frozenset({ends[k]} if k in ends else ())
-        output = graph.name(op.outputs[0])
-        choice = recipe.for_op(code, output, position)
-        rows.append(Layer(graph, op, WEIGHTS[code], code, output, graph.name(weight), choice))
+    for graph, _, op, code in pivot.walk():
+        if code not in facts or len(op.inputs) <= facts[code].weight:
+            continue
+        fact = facts[code]
+        weight = int(op.inputs[fact.weight])
+        values = graph.constant(weight) if graph.dtype(weight) == "float32" else None
+        if values is not None and values.ndim > fact.axis:
+            output = graph.name(op.outputs[0])
+            name = graph.name(weight)
+            rows.append(Layer(graph, op, fact, code, output, name, choices[output]))
     return rows
 
 
 def choose_weights(
-    rows: list[Layer], ranges: Mapping[str, Range], *, seed: int = 0
+    rows: list[Layer], ranges: Mapping[str, Range], recipe: Recipe
 ) -> dict[str, WeightChoice]:
     """Codes by constant name, for the layers that are not kept float.
 
     Args:
         rows: from `layers`; those that share a constant share the first one's choice.
         ranges: activation ranges, for the floor that keeps the int32 bias from saturating.
-        seed: for rounders that draw.
+        recipe: seed for rounders that draw; asymmetric weights when it simulates.
     """
     chosen: dict[str, WeightChoice] = {}
     for layer in rows:
         if not layer.choice.keep_float and layer.weight not in chosen:
-            chosen[layer.weight] = choose_weight(layer, ranges, seed=seed)
+            chosen[layer.weight] = choose_weight(layer, ranges, recipe)
     return chosen
 
 
-def choose_weight(layer: Layer, ranges: Mapping[str, Range], *, seed: int = 0) -> WeightChoice:
+def choose_weight(layer: Layer, ranges: Mapping[str, Range], recipe: Recipe) -> WeightChoice:
     """Grid and codes of one weight."""
     graph, fact, choice = layer.graph, layer.fact, layer.choice
     weight = graph.constant(layer.op.inputs[fact.weight])
     assert weight is not None
     bits, notes = choice.weight_bits, []
-    if bits < 8 and not fact.int4:
+    if bits < 8 and not fact.int4 and recipe.mode != "simulate":
         bits = 8
         notes.append(f"LiteRT's {layer.code} takes no 4-bit weights: 8 bits")
-    spec = QSpec(bits, narrow=True, axis=fact.axis if choice.per_channel else None)
+    symmetric = recipe.weights.symmetric
+    axis = fact.axis if choice.per_channel else None
+    spec = QSpec(bits, symmetric=symmetric, narrow=symmetric, axis=axis)
     params = weight_params(weight, spec, scale=choice.weight_scale)
     params, floored = _floor_for_bias(layer, params, ranges)
     if floored:
         notes.append(f"{floored} near-dead channels: scale raised so that the int32 bias fits")
-    codes = ROUNDERS[choice.rounding].round(weight, params, None, seed)
-    stored = "int8" if bits == 8 else "int4"
+    codes = ROUNDERS[choice.rounding].round(weight, params, None, recipe.seed)
+    stored = "int4" if bits <= 4 else "int8"
     return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes))
 
 

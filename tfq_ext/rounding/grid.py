@@ -47,9 +47,7 @@ def _covering(rows: np.ndarray, spec: QSpec, shrink: np.ndarray | float = 1.0) -
     if spec.symmetric:
         scale = np.maximum(np.maximum(-lo, hi) / spec.qmax, FLOOR).astype(np.float32)
         return _params(spec, scale, np.zeros(len(scale), np.int32))
-    grids = [
-        QParams.from_range(spec.on(None), Range.of(a, b)) for a, b in zip(lo, hi, strict=True)
-    ]
+    grids = [QParams.from_range(spec.on(None), Range.of(a, b)) for a, b in zip(lo, hi, strict=True)]
     return _params(
         spec, np.array([g.scale for g in grids]), np.array([g.zero_point for g in grids])
     )

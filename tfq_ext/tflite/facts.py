@@ -53,6 +53,11 @@ WEIGHTS: Table[WeightFact] = Table(
     },
 )
 
+# Further constants worth 8 bits where activations stay float (weight-only, dynamic range).
+LOOKUPS: dict[str, WeightFact] = {
+    "GATHER": WeightFact(0, 0, None, data=1),
+    "EMBEDDING_LOOKUP": WeightFact(1, 0, None),
+}
 
 # Ops whose output holds (a subset of) the values of its data inputs, so that the 8-bit
 # specification gives inputs and output one grid. Value: the positions of the data inputs.
@@ -122,13 +127,36 @@ FIXED_OUTPUT: dict[str, FixedGrid] = {
 
 # Ops that run other subgraphs or hold state: float at their borders, always.
 CONTROL = frozenset(
-    "IF WHILE CALL CALL_ONCE VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE STABLEHLO_COMPOSITE "
-    "STABLEHLO_WHILE STABLEHLO_CASE".split()
+    [
+        "IF",
+        "WHILE",
+        "CALL",
+        "CALL_ONCE",
+        "VAR_HANDLE",
+        "READ_VARIABLE",
+        "ASSIGN_VARIABLE",
+        "STABLEHLO_COMPOSITE",
+        "STABLEHLO_WHILE",
+        "STABLEHLO_CASE",
+    ]
 )
 STATEFUL = frozenset(
-    "VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE CALL_ONCE UNIDIRECTIONAL_SEQUENCE_LSTM "
-    "UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_RNN "
-    "LSTM SVDF RNN RANDOM_UNIFORM RANDOM_STANDARD_NORMAL MULTINOMIAL".split()
+    [
+        "VAR_HANDLE",
+        "READ_VARIABLE",
+        "ASSIGN_VARIABLE",
+        "CALL_ONCE",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+        "BIDIRECTIONAL_SEQUENCE_RNN",
+        "LSTM",
+        "SVDF",
+        "RNN",
+        "RANDOM_UNIFORM",
+        "RANDOM_STANDARD_NORMAL",
+        "MULTINOMIAL",
+    ]
 )
 
 # Ops that TensorFlow's 8-bit quantizer gives an int8 kernel (tried op by op with TF 2.21).
@@ -136,8 +164,32 @@ INT8_KERNELS = frozenset(
     SAME_GRID.keys()
     | FIXED_OUTPUT.keys()
     | set(
-        "ABS ADD BATCH_MATMUL CONV_2D DEPTHWISE_CONV_2D ELU EXP FULLY_CONNECTED GELU HARD_SWISH "
-        "LEAKY_RELU LOG MEAN MUL PRELU RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 RSQRT "
-        "SQUARED_DIFFERENCE SUB SUM TRANSPOSE_CONV UNIDIRECTIONAL_SEQUENCE_LSTM".split()
+        [
+            "ABS",
+            "ADD",
+            "BATCH_MATMUL",
+            "CONV_2D",
+            "DEPTHWISE_CONV_2D",
+            "ELU",
+            "EXP",
+            "FULLY_CONNECTED",
+            "GELU",
+            "HARD_SWISH",
+            "LEAKY_RELU",
+            "LOG",
+            "MEAN",
+            "MUL",
+            "PRELU",
+            "RELU",
+            "RELU6",
+            "RELU_0_TO_1",
+            "RELU_N1_TO_1",
+            "RSQRT",
+            "SQUARED_DIFFERENCE",
+            "SUB",
+            "SUM",
+            "TRANSPOSE_CONV",
+            "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        ]
     )
 )

@@ -35,7 +35,7 @@ def data_inputs(graph: Graph, op: Any) -> list[int]:
 
 def float_activations(graph: Graph) -> list[int]:
     """Indices of the float32 tensors that are computed or fed, in execution order."""
-    seen: dict[int, None] = {i: None for i in graph.inputs}
+    seen: dict[int, None] = dict.fromkeys(graph.inputs)
     for op in graph.ops:
         seen.update({int(i): None for i in op.outputs if i >= 0})
     return [i for i in seen if graph.dtype(i) == "float32" and not graph.is_constant(i)]

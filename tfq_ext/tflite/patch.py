@@ -42,8 +42,9 @@ def add_tensor(
     t.quantization = None if params is None else quantization(params)
     t.hasRank = True
     graph.tensors.append(t)
-    graph.changed()
-    return len(graph.tensors) - 1
+    index = len(graph.tensors) - 1
+    graph.by_name[graph.name(index)] = index
+    return index
 
 
 def like(graph: Graph, tensor: int, suffix: str, *, dtype: str | None = None) -> int:
@@ -84,7 +85,7 @@ def insert_op(
     version: int = 1,
     options: tuple[str, Any] | None = None,
 ) -> Any:
-    """Insert an op before op number `position`; `options` is (schema union name, options object)."""
+    """Insert an op before op number `position`; `options` is (schema union name, object)."""
     op = schema.OperatorT()
     op.opcodeIndex = add_op_code(graph.model, name, version)
     op.inputs = [int(i) for i in inputs]

@@ -151,7 +151,7 @@ class Model:
         size = sum(len(b.data) for b in self.tree.buffers if b.data is not None)
         if size > MAX_BYTES:
             raise ModelError(
-                f"The model's constants take {size / 2**30:.2f} GiB; a .tflite holds 2 GiB at most. "
+                f"The model's constants take {size / 2**30:.2f} GiB; a .tflite holds 2 GiB. "
                 "Use fewer bits for the weights or split the model."
             )
         builder = flatbuffers.Builder(size + 65536)
@@ -229,4 +229,13 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-__all__ = ["NO_BUFFER", "Graph", "Model", "check_header", "describe", "digest", "read_bytes", "text"]
+__all__ = [
+    "NO_BUFFER",
+    "Graph",
+    "Model",
+    "check_header",
+    "describe",
+    "digest",
+    "read_bytes",
+    "text",
+]

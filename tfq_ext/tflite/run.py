@@ -35,14 +35,8 @@ class Keeper:
         self._stateful = any(code in STATEFUL for _, _, _, code in model.walk())
         self._interpreter: Any = None
         self._runner: Any = None
-        self._names = self._input_names()
+        self._names = input_tensors(model, signature)
         self._fresh()
-
-    def _input_names(self) -> dict[str, int]:
-        if self.signature is None:
-            return {self.graph.name(i): i for i in self.graph.inputs}
-        maps = self.model.signatures[self.signature].inputs or ()
-        return {text(m.name): int(m.tensorIndex) for m in maps}
 
     def _fresh(self) -> None:
         with warnings.catch_warnings():
@@ -89,6 +83,15 @@ class Keeper:
             if d["index"] == tensor:
                 return [int(n) for n in d["shape"]]
         return []
+
+
+def input_tensors(model: Model, signature: str | None) -> dict[str, int]:
+    """Input name -> tensor index: the signature's names, or the tensors' own without one."""
+    if signature in model.signatures:
+        entries = model.signatures[str(signature)].inputs or ()
+        return {text(entry.name): int(entry.tensorIndex) for entry in entries}
+    graph = model.graph_of(signature)
+    return {graph.name(i): i for i in graph.inputs}
 
 
 def open_interpreter(content: bytes, *, threads: int = 1, keep: bool = False) -> Interpreter:

@@ -59,36 +59,25 @@ def _outer(model: Model) -> list[Graph]:
 
 def _border(graph: Graph, side: str, k: int, tensor: int, wanted: str) -> list[Note]:
     """Change input or output number `k` if it is a real-valued tensor of another type."""
-    if graph.dtype(tensor) not in TYPES or not (
-        graph.dtype(tensor) == "float32" or _has_grid(graph, tensor)
-    ):
+    have, name = graph.dtype(tensor), graph.name(tensor)
+    if have == wanted or not (have == "float32" or (have in TYPES and _has_grid(graph, tensor))):
         return []
-    if graph.dtype(tensor) == wanted:
-        return []
-    strip: Callable[[Graph, int], int | None]
     strip, place = _SIDES[side]
-    inner = tensor if graph.dtype(tensor) != "float32" else strip(graph, tensor)
+    inner = strip(graph, tensor) if have == "float32" else tensor
     if inner is None:
-        return [Note(side, graph.name(tensor), "the op beside it is float: it stays float32")]
-    if {graph.dtype(inner), wanted} == {"int8", "int16"} or (
-        graph.dtype(inner) == "int16" and wanted == "uint8"
-    ):
-        have = graph.dtype(inner)
-        why = f"the op beside it works in {have}: {wanted} has no grid, it is {have}"
-        wanted, note = have, [Note(side, graph.name(tensor), why)]
-    else:
-        note = []
-    name = graph.name(tensor)
-    new = inner if wanted == graph.dtype(inner) else _outside(graph, inner, wanted)
+        return [Note(side, name, "the op beside it is float: it stays float32")]
+    notes = []
+    have = graph.dtype(inner)
+    if wanted != have and "int16" in (wanted, have) and wanted != "float32":
+        notes = [Note(side, name, f"the op beside it works in {have}, {wanted} has no grid")]
+        wanted = have
+    new = inner if wanted == have else _outside(graph, inner, wanted)
     if new != inner:
         place(graph, inner, new)
-    if inner != tensor:
-        _rename(graph, tensor, name + "/float32")
-    elif new != inner:
-        _rename(graph, inner, f"{name}/{graph.dtype(inner)}")
+    _rename(graph, tensor, f"{name}/{graph.dtype(tensor)}")
     _rename(graph, new, name)
     _exchange(graph, side, k, tensor, new)
-    return note
+    return notes
 
 
 def _has_grid(graph: Graph, tensor: int) -> bool:
@@ -165,7 +154,9 @@ def _place_output(graph: Graph, inner: int, new: int) -> None:
     convert(graph, len(graph.ops), inner, new)
 
 
-_SIDES: dict[str, Any] = {
+_Strip = Callable[[Graph, int], int | None]
+_Place = Callable[[Graph, int, int], None]
+_SIDES: dict[str, tuple[_Strip, _Place]] = {
     "input": (_strip_input, _place_input),
     "output": (_strip_output, _place_output),
 }

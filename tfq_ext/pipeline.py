@@ -1,0 +1,325 @@
+"""quantize(): the story, readable in one sitting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfq_ext.calibrate.stats import Stats
+from tfq_ext.emit.emitters import EMITTERS, emit, emitter_for
+from tfq_ext.emit.islands import FloatOp, float_ops
+from tfq_ext.emit.plan import Plan
+from tfq_ext.emit.result import Emitted, Note
+from tfq_ext.emit.to_float import Pivot, to_float
+from tfq_ext.emit.verify import verify, verify_constants
+from tfq_ext.errors import DataError, StrictError
+from tfq_ext.recipe import Recipe, load_recipe
+from tfq_ext.repair.layerwise import with_codes
+from tfq_ext.repair.observe import observe
+from tfq_ext.repair.planning import Choices, make_plan, op_choices
+from tfq_ext.repair.polish import polish
+from tfq_ext.repair.ranges import RangeChoice, choose_ranges, releases
+from tfq_ext.repair.weights import WeightChoice, choose_weights, layers
+from tfq_ext.report.collect import account_of
+from tfq_ext.result import Provenance, Result
+from tfq_ext.samples import Preprocess, Samples, open_samples, progress
+from tfq_ext.samples.spec import InputSpec
+from tfq_ext.spec import Range
+from tfq_ext.tflite import passes
+from tfq_ext.tflite.passes import PASSES
+from tfq_ext.tflite.read import Model, text
+
+EXACT_PASSES = ("neg_to_mul", "div_to_mul", "square_to_mul", "untie")
+_PACKAGES = ("tfq_ext", "tensorflow", "keras", "ai-edge-litert", "numpy")
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A rewritten pivot with its statistics; several recipes may be finished from one.
+
+    Args:
+        pivot: float model after the passes.
+        rewritten: pass -> tensors that it touched.
+        stats: of the calibration samples; None where the recipe needs none.
+        held_back: samples that judge choices and make none.
+        fixed: input tensor -> range known from the preprocessing.
+    """
+
+    pivot: Pivot
+    rewritten: Mapping[str, Sequence[str]]
+    stats: Stats | None = None
+    held_back: Samples | None = None
+    fixed: Mapping[str, Range] = field(default_factory=dict)
+
+
+def quantize(
+    model: object,
+    data: object = None,
+    *,
+    recipe: str | Path | Mapping[str, Any] | Recipe = "int8",
+    preprocess: Preprocess | str | None = None,
+    limit: int | None = None,
+    signatures: Sequence[str] | None = None,
+    batch: int | None = None,
+    custom_objects: Mapping[str, object] | Sequence[str] | None = None,
+    threads: int = 2,
+    checkpoint: Path | None = None,
+    verbose: bool = False,
+    show_progress: bool | None = None,
+) -> Result:
+    """Quantize a float model into a verified .tflite.
+
+    Args:
+        model: Keras 3 or tf_keras model, .keras/.h5 path, SavedModel folder, tf.function, or a
+            float .tflite (path or bytes).
+        data: representative samples: arrays, .npy/.npz, image folder, tf.data, PyDataset,
+            TFRecord, or a callable as TFLiteConverter takes it. Not needed by the recipes
+            "fp16", "dynamic" and "weight_only".
+        recipe: preset name, path of a TOML or JSON file, mapping, or Recipe.
+        preprocess: what to do to images, for example "scale=1/255,mean=0.485,std=0.229".
+        limit: use at most so many samples, drawn with the recipe's seed.
+        signatures: keep only these.
+        batch: fix an open batch dimension.
+        custom_objects: for Keras files, by name or import path.
+        threads: for LiteRT and the statistics.
+        checkpoint: path (without suffix) for statistics that an interrupted run resumes from.
+        verbose: let the converter's messages through.
+        show_progress: None shows bars on a terminal only.
+
+    Returns:
+        Result: `.content`, `.save(path)`, `.account`; printing it gives a summary.
+
+    Raises:
+        ModelError, DataError, RecipeError: what came cannot be used; the message says what to do.
+        StrictError: `strict` and some op stayed float.
+        EmissionError: the file read back is not what was chosen.
+    """
+    wanted = load_recipe(recipe)
+    pivot = to_float(
+        model, signatures=signatures, batch=batch, custom_objects=custom_objects, verbose=verbose
+    )
+    calibrated = calibrate(
+        pivot,
+        data,
+        wanted,
+        preprocess=preprocess,
+        limit=limit,
+        threads=threads,
+        checkpoint=checkpoint,
+        show_progress=show_progress,
+    )
+    return finish(calibrated, wanted, threads=threads, show_progress=show_progress)
+
+
+def calibrate(
+    pivot: Pivot,
+    data: object,
+    recipe: Recipe,
+    *,
+    preprocess: Preprocess | str | None = None,
+    limit: int | None = None,
+    threads: int = 2,
+    checkpoint: Path | None = None,
+    show_progress: bool | None = None,
+) -> Calibrated:
+    """Rewrite the pivot and observe the samples; arguments as for `quantize`."""
+    relu6 = ("relu6_to_relu",) if recipe.relu6 == "relu" else ()
+    model, rewritten = passes.apply(pivot.model, (*EXACT_PASSES, *relu6))
+    pivot = replace(pivot, model=model)
+    if not recipe.needs_data:
+        return Calibrated(pivot, rewritten)
+    if data is None:
+        raise DataError(
+            f"Mode {recipe.mode!r} chooses activation ranges, so it needs representative samples: "
+            "give data=..., 100 samples are usual. Without data use the recipe 'dynamic', "
+            "'weight_only' or 'fp16'."
+        )
+    pre = Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess
+    samples = open_samples(
+        data,
+        input_specs(model),
+        limit=limit or recipe.limit,
+        seed=recipe.seed,
+        shuffle=True,
+        preprocess=pre,
+    ).reusable()
+    kept, held_back = _split(samples, recipe)
+    shown = progress(kept, label="observing", enabled=show_progress)
+    stats = observe(model, shown, threads=threads, checkpoint=checkpoint)
+    return Calibrated(pivot, rewritten, stats, held_back, pixel_ranges(model, pre))
+
+
+def finish(
+    calibrated: Calibrated,
+    recipe: Recipe,
+    *,
+    threads: int = 2,
+    show_progress: bool | None = None,
+) -> Result:
+    """Choose, emit, read back, account: everything after observation.
+
+    Raises:
+        StrictError, EmissionError: as `quantize`.
+    """
+    model = calibrated.pivot.model
+    choices = op_choices(model, recipe)
+    draft = _choose(calibrated, recipe, choices, threads, show_progress)
+    name = emitter_for(recipe.mode, draft.plan)
+    options = {"activation": recipe.activations.spec} if name == "simulate" else {}
+    emitted = emit(name, model, draft.plan, **options)
+    if EMITTERS[name].static:
+        read_back = verify(emitted.content, model, draft.plan)
+    else:
+        read_back = verify_constants(emitted.content, draft.plan)
+    stayed = _float_ops(emitted, draft.plan) if EMITTERS[name].static else []
+    if recipe.strict and stayed:
+        rows = "; ".join(f"{row.op} {row.tensor}: {row.reason}" for row in stayed[:5])
+        raise StrictError(
+            f"strict: {len(stayed)} ops stayed float. {rows}. Allow them with strict = false, or "
+            "rewrite them in the model."
+        )
+    account = account_of(
+        model,
+        emitted.content,
+        ranges=draft.ranges,
+        weights=draft.weights,
+        float_ops=stayed,
+        released=releases(calibrated.stats, calibrated.rewritten.get("relu6_to_relu", ())),
+        read_back=read_back,
+        end_to_end=draft.tried,
+        notes=[*_notes(calibrated, recipe, draft.used | choices.used), *emitted.notes],
+    )
+    return Result(emitted.content, recipe, _provenance(calibrated, recipe), account)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    plan: Plan
+    ranges: Sequence[RangeChoice]
+    weights: Mapping[str, WeightChoice]
+    tried: Mapping[str, float]
+    used: frozenset[int]
+
+
+def _choose(
+    calibrated: Calibrated,
+    recipe: Recipe,
+    choices: Choices,
+    threads: int,
+    show_progress: bool | None,
+) -> _Draft:
+    """Ranges, then weights on them, then a second look at the ranges on the emitted file."""
+    model, held_back = calibrated.pivot.model, calibrated.held_back
+    rows = layers(model, choices.ops, lookups=recipe.mode in ("dynamic", "weight_only"))
+    judges = list(held_back) if held_back is not None else []
+    watch = partial(progress, label="choosing ranges", enabled=show_progress)
+    ranges: Sequence[RangeChoice] = []
+    used = frozenset[int]()
+    if calibrated.stats is not None:
+        first_guess = choose_weights(rows, _observed(calibrated.stats), recipe)
+        ranges, used = choose_ranges(
+            model,
+            calibrated.stats,
+            recipe,
+            held_back=judges,
+            rounded=with_codes(model, {n: w.codes for n, w in first_guess.items()}),
+            fixed=calibrated.fixed,
+            threads=threads,
+            watch=watch,
+        )
+    by_name = {name: row.range for row in ranges for name in row.tensors}
+    weights = {} if recipe.mode == "fp16" else choose_weights(rows, by_name, recipe)
+    plan = make_plan(model, recipe, choices, ranges, weights)
+    tried: Mapping[str, float] = {}
+    if judges and recipe.mode == "static" and any(row.noise for row in ranges):
+        polished = polish(model, plan, ranges, judges, threads=threads, watch=watch)
+        plan, ranges, tried = polished.plan, polished.ranges, polished.tried
+    return _Draft(plan, ranges, weights, tried, used)
+
+
+def _observed(stats: Stats) -> dict[str, Range]:
+    return {n: Range.of(t.min, t.max) for n, t in stats.items() if t.histogram.total}
+
+
+def _split(samples: Samples, recipe: Recipe) -> tuple[Samples, Samples | None]:
+    """Calibration samples, and those held back to judge `auto`'s choices (none otherwise)."""
+    uses_auto = recipe.calibrator == "auto" or any(r.calibrator == "auto" for r in recipe.rules)
+    if not (uses_auto and recipe.hold_back) or (samples.count or 0) < 2:
+        return samples, None
+    return samples.split(recipe.hold_back, recipe.seed)
+
+
+def input_specs(model: Model) -> list[InputSpec]:
+    """What every signature takes; the first subgraph's inputs when the file has no signature."""
+    specs = []
+    for key, signature in model.signatures.items():
+        graph = model.graph_of(key)
+        for entry in signature.inputs or ():
+            tensor = int(entry.tensorIndex)
+            shape = graph.shape(tensor)
+            specs.append(InputSpec(text(entry.name), shape, graph.dtype(tensor), key))
+    if not specs:
+        graph = model.graphs[0]
+        specs = [InputSpec(graph.name(t), graph.shape(t), graph.dtype(t)) for t in graph.inputs]
+    return specs
+
+
+def pixel_ranges(model: Model, preprocess: Preprocess | None) -> dict[str, Range]:
+    """Image input -> the interval that pixels 0..255 map to: known, so it is not calibrated.
+
+    With one scale and a whole-number zero point the uint8 input is quantized without error.
+    """
+    if preprocess is None:
+        return {}
+    a, b = preprocess.coefficients()
+    ends = np.stack([b, 255 * a + b])
+    interval = Range.of(ends.min(), ends.max())
+    graphs = {model.graph_of(key) for key in model.signatures} or {model.graphs[0]}
+    return {
+        graph.name(t): interval
+        for graph in graphs
+        for t in graph.inputs
+        if len(graph.shape(t)) == 4 and graph.dtype(t) == "float32"
+    }
+
+
+def _float_ops(emitted: Emitted, plan: Plan) -> list[FloatOp]:
+    given = {note.tensor: note.reason for note in emitted.notes}
+    return float_ops(Model.parse(emitted.content), {**given, **plan.keep_float}, plan.ranges)
+
+
+def _notes(calibrated: Calibrated, recipe: Recipe, used: frozenset[int]) -> list[Note]:
+    """What happened on the way that a person should read."""
+    rows = [Note("model", "", sentence) for sentence in calibrated.pivot.notes]
+    for name, tensors in calibrated.rewritten.items():
+        rows.append(Note("pass", "", f"{PASSES[name].doc}: {len(tensors)} times"))
+    if calibrated.held_back is not None:
+        rows += [Note("samples", "", sentence) for sentence in calibrated.held_back.notes]
+    rows += [Note("recipe", "", sentence) for sentence in recipe.unused(used)]
+    return rows
+
+
+def _provenance(calibrated: Calibrated, recipe: Recipe) -> Provenance:
+    stats = calibrated.stats
+    return Provenance(
+        source=calibrated.pivot.source,
+        source_sha256=calibrated.pivot.digest,
+        sample_sha256=stats.sample_hash if stats is not None else "",
+        samples=stats.samples if stats is not None else 0,
+        held_back=(calibrated.held_back.count or 0) if calibrated.held_back is not None else 0,
+        seed=recipe.seed,
+        versions={name: _version(name) for name in _PACKAGES},
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,120 @@
+"""What quantize() gives back: the file's bytes and a plain account of what was done."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfq_ext._files import write_atomic
+from tfq_ext.emit.islands import FloatOp
+from tfq_ext.emit.result import Note
+from tfq_ext.recipe import Recipe
+from tfq_ext.repair.ranges import RangeChoice, Release
+
+
+@dataclass(frozen=True)
+class WeightRow:
+    """One weight as it stands in the file.
+
+    Args:
+        op, tensor: op code and its output.
+        bits: 8 or 4.
+        channels: number of scales (1: per tensor).
+        sqnr_db: of the rounded weight against the float one, dB.
+        notes: what was departed from, and why.
+    """
+
+    op: str
+    tensor: str
+    bits: int
+    channels: int
+    sqnr_db: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that decides the bytes."""
+
+    source: str
+    source_sha256: str
+    sample_sha256: str
+    samples: int
+    held_back: int
+    seed: int
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was done.
+
+    Args:
+        bytes_before, bytes_after: size of the float pivot and of the file.
+        ops: op code -> count in the file.
+        float_ops: ops that stayed float, with reasons.
+        ranges: one row a grid.
+        weights: one row a weight.
+        released: for relu6 = "relu".
+        read_back: what was compared after writing.
+        end_to_end: how each tried variant did on held-back samples (output SQNR, dB).
+        notes: everything else worth a sentence.
+    """
+
+    bytes_before: int
+    bytes_after: int
+    ops: Mapping[str, int]
+    float_ops: tuple[FloatOp, ...]
+    ranges: tuple[RangeChoice, ...]
+    weights: tuple[WeightRow, ...]
+    released: tuple[Release, ...]
+    read_back: str
+    end_to_end: Mapping[str, float]
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished file.
+
+    Args:
+        content: the .tflite.
+        recipe: what was asked for; the same recipe, model and samples give the same bytes.
+        provenance: hashes, seeds and versions.
+        account: what was done.
+    """
+
+    content: bytes
+    recipe: Recipe
+    provenance: Provenance
+    account: Account = field(repr=False)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the file, atomically.
+
+        Raises:
+            OutputError: it cannot be written; what was there before is untouched.
+        """
+        return write_atomic(path, self.content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Recipe, provenance and account as JSON values."""
+        account = asdict(self.account)
+        return {
+            "recipe": self.recipe.to_dict(),
+            "provenance": asdict(self.provenance),
+            "account": account,
+        }
+
+    def to_json(self) -> str:
+        """The same as text."""
+        return json.dumps(self.to_dict(), indent=2, default=float)
+
+    def __str__(self) -> str:
+        from tfq_ext.report.text import summary
+
+        return summary(self)
