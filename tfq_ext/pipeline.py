@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tfq_ext.calibrate.stats import Stats
 from tfq_ext.emit.emitters import EMITTERS, emit, emitter_for
@@ -29,14 +26,13 @@ from tfq_ext.repair.weights import WeightChoice, choose_weights, layers
 from tfq_ext.report.collect import account_of
 from tfq_ext.result import Provenance, Result
 from tfq_ext.samples import Preprocess, Samples, open_samples, progress
-from tfq_ext.samples.spec import InputSpec
 from tfq_ext.spec import Range
 from tfq_ext.tflite import passes
+from tfq_ext.tflite.inputs import input_specs, pixel_ranges
 from tfq_ext.tflite.passes import PASSES
-from tfq_ext.tflite.read import Model, text
+from tfq_ext.tflite.read import Model
 
 EXACT_PASSES = ("neg_to_mul", "div_to_mul", "square_to_mul", "untie")
-_PACKAGES = ("tfq_ext", "tensorflow", "keras", "ai-edge-litert", "numpy")
 
 
 @dataclass(frozen=True)
@@ -195,7 +191,10 @@ def finish(
         end_to_end=draft.tried,
         notes=[*_notes(calibrated, recipe, draft.used | choices.used), *emitted.notes],
     )
-    return Result(emitted.content, recipe, _provenance(calibrated, recipe), account)
+    provenance = Provenance.of(
+        calibrated.pivot, calibrated.stats, calibrated.held_back, seed=recipe.seed
+    )
+    return Result(emitted.content, recipe, provenance, account)
 
 
 @dataclass(frozen=True)
@@ -255,40 +254,6 @@ def _split(samples: Samples, recipe: Recipe) -> tuple[Samples, Samples | None]:
     return samples.split(recipe.hold_back, recipe.seed)
 
 
-def input_specs(model: Model) -> list[InputSpec]:
-    """What every signature takes; the first subgraph's inputs when the file has no signature."""
-    specs = []
-    for key, signature in model.signatures.items():
-        graph = model.graph_of(key)
-        for entry in signature.inputs or ():
-            tensor = int(entry.tensorIndex)
-            shape = graph.shape(tensor)
-            specs.append(InputSpec(text(entry.name), shape, graph.dtype(tensor), key))
-    if not specs:
-        graph = model.graphs[0]
-        specs = [InputSpec(graph.name(t), graph.shape(t), graph.dtype(t)) for t in graph.inputs]
-    return specs
-
-
-def pixel_ranges(model: Model, preprocess: Preprocess | None) -> dict[str, Range]:
-    """Image input -> the interval that pixels 0..255 map to: known, so it is not calibrated.
-
-    With one scale and a whole-number zero point the uint8 input is quantized without error.
-    """
-    if preprocess is None:
-        return {}
-    a, b = preprocess.coefficients()
-    ends = np.stack([b, 255 * a + b])
-    interval = Range.of(ends.min(), ends.max())
-    graphs = {model.graph_of(key) for key in model.signatures} or {model.graphs[0]}
-    return {
-        graph.name(t): interval
-        for graph in graphs
-        for t in graph.inputs
-        if len(graph.shape(t)) == 4 and graph.dtype(t) == "float32"
-    }
-
-
 def _float_ops(emitted: Emitted, plan: Plan) -> list[FloatOp]:
     given = {note.tensor: note.reason for note in emitted.notes}
     return float_ops(Model.parse(emitted.content), {**given, **plan.keep_float}, plan.ranges)
@@ -303,23 +268,3 @@ def _notes(calibrated: Calibrated, recipe: Recipe, used: frozenset[int]) -> list
         rows += [Note("samples", "", sentence) for sentence in calibrated.held_back.notes]
     rows += [Note("recipe", "", sentence) for sentence in recipe.unused(used)]
     return rows
-
-
-def _provenance(calibrated: Calibrated, recipe: Recipe) -> Provenance:
-    stats = calibrated.stats
-    return Provenance(
-        source=calibrated.pivot.source,
-        source_sha256=calibrated.pivot.digest,
-        sample_sha256=stats.sample_hash if stats is not None else "",
-        samples=stats.samples if stats is not None else 0,
-        held_back=(calibrated.held_back.count or 0) if calibrated.held_back is not None else 0,
-        seed=recipe.seed,
-        versions={name: _version(name) for name in _PACKAGES},
-    )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"

@@ -6,14 +6,20 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from tfq_ext._files import write_atomic
+from tfq_ext.calibrate.stats import Stats
 from tfq_ext.emit.islands import FloatOp
 from tfq_ext.emit.result import Note
+from tfq_ext.emit.to_float import Pivot
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.ranges import RangeChoice, Release
+from tfq_ext.samples import Samples
+
+_PACKAGES = ("tfq_ext", "tensorflow", "keras", "ai-edge-litert", "numpy")
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,21 @@ class Provenance:
     held_back: int
     seed: int
     versions: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, pivot: Pivot, stats: Stats | None, held_back: Samples | None, *, seed: int
+    ) -> Provenance:
+        """Gathered from the stages' values and the installed packages."""
+        return cls(
+            source=pivot.source,
+            source_sha256=pivot.digest,
+            sample_sha256=stats.sample_hash if stats is not None else "",
+            samples=stats.samples if stats is not None else 0,
+            held_back=(held_back.count or 0) if held_back is not None else 0,
+            seed=seed,
+            versions={name: _version(name) for name in _PACKAGES},
+        )
 
 
 @dataclass(frozen=True)
@@ -118,3 +139,10 @@ class Result:
         from tfq_ext.report.text import summary
 
         return summary(self)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"

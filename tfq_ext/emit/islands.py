@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tfq_ext.tflite.facts import CONTROL, INT8_KERNELS
+from tfq_ext.emit.patched.kernels import KERNELS
+from tfq_ext.tflite.facts import CONTROL
 from tfq_ext.tflite.read import Graph, Model
 
 _BRIDGES = frozenset({"QUANTIZE", "DEQUANTIZE"})
@@ -58,7 +59,7 @@ def _reason(graph: Graph, code: str, name: str, ranged: object) -> str:
         s.subgraphIndex == graph.index for s in graph.model.tree.signatureDefs or ()
     ):
         return "inside a loop or branch body, which TFLite's quantizer leaves float"
-    if code not in INT8_KERNELS:
+    if code not in KERNELS or KERNELS[code].int8 is None:
         return f"TFLite has no int8 kernel for {code}"
     if isinstance(ranged, Mapping) and name not in ranged:
         return "no range was observed for its output"

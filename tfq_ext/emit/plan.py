@@ -1,4 +1,4 @@
-"""The plan: every integer, scale and range that the file shall hold, by tensor name of the pivot."""
+"""The plan: every integer, scale and range that the file shall hold, by the pivot's names."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """`auto`, last look: the few noisiest grids, tried on the finished file itself.
 
-Emitting takes a tenth of a second, so the question "which range gives the better output?" can be put
-to the real kernels. Min-max everywhere competes as a whole: `auto` is never worse than that on the
-held-back samples.
+Emitting takes a tenth of a second, so the question "which range gives the better output?" can be
+put to the real kernels. Min-max everywhere competes as a whole: `auto` is never worse than that on
+the held-back samples.
 """
 
 from __future__ import annotations
@@ -110,6 +110,7 @@ class Score:
         self._wanted = self._outputs(content)
 
     def __call__(self, ranges: Mapping[str, Range]) -> float:
+        """Emit with these ranges by tensor name and run; mean over the outputs, dB."""
         plan = replace(self._plan, ranges=ranges)
         content = emit(emitter_for("static", plan), self._pivot, plan).content
         got = self._outputs(content)

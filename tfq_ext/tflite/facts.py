@@ -125,71 +125,20 @@ FIXED_OUTPUT: dict[str, FixedGrid] = {
     "LOG_SOFTMAX": FixedGrid(16 / 256, 127, 16 / 65536),
 }
 
-# Ops that run other subgraphs or hold state: float at their borders, always.
-CONTROL = frozenset(
-    [
-        "IF",
-        "WHILE",
-        "CALL",
-        "CALL_ONCE",
-        "VAR_HANDLE",
-        "READ_VARIABLE",
-        "ASSIGN_VARIABLE",
-        "STABLEHLO_COMPOSITE",
-        "STABLEHLO_WHILE",
-        "STABLEHLO_CASE",
-    ]
-)
-STATEFUL = frozenset(
-    [
-        "VAR_HANDLE",
-        "READ_VARIABLE",
-        "ASSIGN_VARIABLE",
-        "CALL_ONCE",
-        "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        "UNIDIRECTIONAL_SEQUENCE_RNN",
-        "BIDIRECTIONAL_SEQUENCE_LSTM",
-        "BIDIRECTIONAL_SEQUENCE_RNN",
-        "LSTM",
-        "SVDF",
-        "RNN",
-        "RANDOM_UNIFORM",
-        "RANDOM_STANDARD_NORMAL",
-        "MULTINOMIAL",
-    ]
-)
 
-# Ops that TensorFlow's 8-bit quantizer gives an int8 kernel (tried op by op with TF 2.21).
-INT8_KERNELS = frozenset(
-    SAME_GRID.keys()
-    | FIXED_OUTPUT.keys()
-    | set(
-        [
-            "ABS",
-            "ADD",
-            "BATCH_MATMUL",
-            "CONV_2D",
-            "DEPTHWISE_CONV_2D",
-            "ELU",
-            "EXP",
-            "FULLY_CONNECTED",
-            "GELU",
-            "HARD_SWISH",
-            "LEAKY_RELU",
-            "LOG",
-            "MEAN",
-            "MUL",
-            "PRELU",
-            "RELU",
-            "RELU6",
-            "RELU_0_TO_1",
-            "RELU_N1_TO_1",
-            "RSQRT",
-            "SQUARED_DIFFERENCE",
-            "SUB",
-            "SUM",
-            "TRANSPOSE_CONV",
-            "UNIDIRECTIONAL_SEQUENCE_LSTM",
-        ]
-    )
+def _codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Ops that run other subgraphs or hold state: float at their borders, always.
+CONTROL = _codes(
+    "IF WHILE CALL CALL_ONCE VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE "
+    "STABLEHLO_COMPOSITE STABLEHLO_WHILE STABLEHLO_CASE"
+)
+# Ops whose result depends on earlier calls or on chance.
+STATEFUL = _codes(
+    "VAR_HANDLE READ_VARIABLE ASSIGN_VARIABLE CALL_ONCE LSTM RNN SVDF "
+    "UNIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_RNN "
+    "BIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_RNN "
+    "RANDOM_UNIFORM RANDOM_STANDARD_NORMAL MULTINOMIAL"
 )
