@@ -1,0 +1,109 @@
+"""quantize() from end to end on a float .tflite; with TensorFlow where it is installed."""
+
+import json
+
+import numpy as np
+import pytest
+from small_nets import images, residual
+
+import tfq_ext
+from tfq_ext.emit.verify import Twins
+from tfq_ext.errors import DataError, OutputError, StrictError
+from tfq_ext.tflite.read import Model
+from tfq_ext.tflite.runner import Runner
+
+CONTENT = residual(spread=30.0).to_bytes()
+DATA, TEST = images(30), images(40, seed=5)
+
+
+def outputs(content):
+    runner = Runner(content)
+    return np.concatenate([next(iter(runner({"image": x[None]}).values())) for x in TEST])
+
+
+def sqnr(content):
+    wanted = outputs(CONTENT)
+    return 10 * np.log10(np.square(wanted).sum() / np.square(outputs(content) - wanted).sum())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "floor", "share"),
+    [
+        ("int8", 25.0, 0.75),
+        ("int8-minmax", 22.0, 0.75),
+        ("int16x8", 35.0, 0.80),
+        ("int4", 8.0, 0.75),
+        ("fp16", 55.0, 0.85),
+        ("dynamic", 25.0, 1.0),
+        ("weight_only", 30.0, 0.80),
+    ],
+)
+def test_each_preset_gives_a_file_near_the_float_model(recipe, floor, share):
+    """Floors are a few dB under what was measured; a tiny file is mostly tables."""
+    result = tfq_ext.quantize(CONTENT, DATA, recipe=recipe)
+    assert sqnr(result.content) > floor
+    assert len(result.content) < share * len(CONTENT) + 2500
+    assert "read back equal" in result.account.read_back
+
+
+def test_the_account_is_plain_json_and_the_summary_names_the_size():
+    result = tfq_ext.quantize(CONTENT, DATA)
+    account = json.loads(result.to_json())
+    assert account["provenance"]["samples"] + account["provenance"]["held_back"] == len(DATA)
+    assert account["account"]["float_ops"] == []
+    assert account["account"]["end_to_end"]["polished"] >= account["account"]["end_to_end"]["auto"]
+    assert "MB" in str(result)
+
+
+def test_the_same_inputs_give_the_same_bytes():
+    first, second = (tfq_ext.quantize(CONTENT, DATA).content for _ in range(2))
+    assert first == second
+
+
+def test_a_rule_keeps_an_op_float_and_its_neighbours_integer():
+    recipe = {"base": "int8-minmax", "rules": [{"tensor": "branch", "keep_float": True}]}
+    result = tfq_ext.quantize(CONTENT, DATA, recipe=recipe)
+    graph = Model.parse(result.content).graphs[0]
+    assert [row.tensor for row in result.account.float_ops] == ["branch"]
+    assert "rule 0" in result.account.float_ops[0].reason
+    twins = Twins(graph)
+    assert graph.dtype(twins.integer("a")) == "int8"
+    kept = twins.op("branch", "CONV_2D") or graph.ops[graph.producer[graph.by_name["branch"]]]
+    assert graph.dtype(kept.inputs[1]) == "float32", "the weight of a float op is not patched"
+    strict = {**recipe, "strict": True}
+    with pytest.raises(StrictError, match="CONV_2D branch"):
+        tfq_ext.quantize(CONTENT, DATA, recipe=strict)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_integer_inputs_and_outputs(kind):
+    recipe = {"base": "int8-minmax", "input_type": kind, "output_type": kind}
+    result = tfq_ext.quantize(CONTENT, DATA, recipe=recipe)
+    graph = Model.parse(result.content).graphs[0]
+    assert {graph.dtype(t) for t in (*graph.inputs, *graph.outputs)} == {kind}
+    assert sqnr(result.content) > 20
+
+
+def test_exact_pixels_lose_nothing_at_the_input():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    result = tfq_ext.quantize(
+        CONTENT,
+        pixels,
+        recipe={"base": "int8", "input_type": "uint8"},
+        preprocess="mean=128,std=128",
+    )
+    graph = Model.parse(result.content).graphs[0]
+    q = graph.tensors[graph.inputs[0]].quantization
+    assert (q.scale[0], q.zeroPoint[0]) == (1 / 128, 128)
+
+
+def test_data_are_asked_for_where_they_are_needed():
+    with pytest.raises(DataError, match="needs representative samples"):
+        tfq_ext.quantize(CONTENT)
+
+
+def test_a_result_that_cannot_be_written_leaves_what_was_there(tmp_path):
+    result = tfq_ext.quantize(CONTENT, recipe="fp16")
+    with pytest.raises(OutputError, match="Nothing was changed"):
+        result.save(tmp_path / "no such folder" / "m.tflite")
+    assert result.save(tmp_path / "m.tflite").read_bytes() == result.content

@@ -1,0 +1,240 @@
+"""TFLiteConverter: the attributes of tf.lite.TFLiteConverter, the integers of quantize()."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfq_ext.converter.data import representative
+from tfq_ext.converter.modes import REFUSED, Asked, Mode, mode_of, unfollowed
+from tfq_ext.converter.plain import Plain
+from tfq_ext.converter.recipes import build, with_small_weights_float
+from tfq_ext.emit.to_float import to_float
+from tfq_ext.emit.to_float.quantized import carries_fake_quant
+from tfq_ext.errors import EmissionError, ModelError, RecipeError, StrictError, TfqWarning
+from tfq_ext.pipeline import calibrate, finish
+from tfq_ext.recipe import Recipe
+from tfq_ext.result import Result
+from tfq_ext.samples import Samples
+from tfq_ext.tflite.read import Model
+
+_OWN = frozenset({"calibrator", "rounding", "recipe", "strict", "verbose", "report", "_plain"})
+
+
+class TFLiteConverter:
+    """tf.lite.TFLiteConverter with better integers; a script needs another import, no more.
+
+        from tfq_ext import TFLiteConverter
+
+        converter = TFLiteConverter.from_keras_model(model)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = dataset
+        converter.calibrator = "percentile:99.99"            # new, optional
+        tflite = converter.convert()
+        print(converter.report)
+
+    Every attribute of tf.lite.TFLiteConverter is there and means what it means there; it lives
+    in a real converter inside, which also does the float conversion. What tfq_ext does not treat
+    (TensorFlow ops by Flex, trained grids, sparsity) that converter does alone, with a
+    TfqWarning that says why. Settings that it refuses, it refuses here, with its own errors.
+
+    Attributes beyond TensorFlow's:
+        calibrator: how activation ranges are chosen ("minmax", "mse", ...); None: "auto".
+        rounding: how weights become integers; None: "nearest".
+        recipe: whatever `quantize(recipe=...)` takes; decides in place of `optimizations` and
+            `target_spec`. Nothing falls back then: what cannot be done is an error.
+        strict: True: an op left float, or a fallback, is an error. False: neither is. None: as
+            TensorFlow has it, an error for 16x8 ops only, and a TfqWarning for int8 ops only.
+        verbose: let the converter's own messages through.
+        report: the Result of the last `convert()`; None where the plain converter did it.
+    """
+
+    def __init__(self, funcs: Any, trackable_obj: Any = None) -> None:
+        self._hold(Plain.made("", funcs, trackable_obj))
+
+    def _hold(self, plain: Plain) -> None:
+        self._plain = plain
+        self.calibrator: str | None = None
+        self.rounding: str | None = None
+        self.recipe: str | Path | Mapping[str, Any] | Recipe | None = None
+        self.strict: bool | None = None
+        self.verbose = False
+        self.report: Result | None = None
+
+    @classmethod
+    def _of(cls, plain: Plain) -> TFLiteConverter:
+        converter = cls.__new__(cls)
+        converter._hold(plain)
+        return converter
+
+    @classmethod
+    def from_keras_model(cls, model: Any) -> TFLiteConverter:
+        """From a Keras 3 or tf_keras model."""
+        return cls._of(Plain.made("from_keras_model", model))
+
+    @classmethod
+    def from_saved_model(
+        cls, saved_model_dir: str, signature_keys: Any = None, tags: Any = None
+    ) -> TFLiteConverter:
+        """From a SavedModel folder; all signatures by default."""
+        folder = os.fspath(saved_model_dir)
+        return cls._of(Plain.made("from_saved_model", folder, signature_keys, tags))
+
+    @classmethod
+    def from_concrete_functions(cls, funcs: Any, trackable_obj: Any = None) -> TFLiteConverter:
+        """From a list of one ConcreteFunction and the object that owns its variables."""
+        return cls._of(Plain.made("from_concrete_functions", funcs, trackable_obj))
+
+    @classmethod
+    def experimental_from_jax(cls, serving_funcs: Any, inputs: Any) -> TFLiteConverter:
+        """From JAX functions, as long as TensorFlow has it."""
+        return cls._of(Plain.made("experimental_from_jax", serving_funcs, inputs))
+
+    @classmethod
+    def from_tflite(cls, source: str | os.PathLike[str] | bytes) -> TFLiteConverter:
+        """From a float .tflite, path or bytes, which TensorFlow's converter does not take."""
+        return cls._of(Plain.around(source))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OWN:  # not set yet: while copying or unpickling
+            raise AttributeError(name)
+        return getattr(self._plain.settings, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OWN:
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._plain.settings, name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self._plain.settings)})
+
+    def convert(self) -> bytes:
+        """The model as bytes of a .tflite.
+
+        Raises:
+            ValueError, tf.lite's ConverterError: as TFLiteConverter; also DataError and
+                RecipeError, which are ValueErrors.
+            StrictError: a RuntimeError; see `strict`.
+        """
+        self.report = None
+        job = self._job()
+        if job.recipe is None:
+            return self._by_plain(job)
+        try:
+            result = self._quantized(job, job.recipe)
+        except (ModelError, EmissionError, StrictError) as error:
+            implied = isinstance(error, StrictError) and self.strict is None
+            if self.recipe is not None or self.strict or not (implied or _may_fall_back(error)):
+                raise
+            if self._plain.source is not None:  # nobody to fall back on
+                raise
+            return self._by_plain(_Job(job.mode, None, str(error)))
+        self.report = result
+        if job.integers_only:
+            _warn_of_float_ops(result)
+        return result.content
+
+    def _job(self) -> _Job:
+        """What is to be done, from the attributes."""
+        settings = self._plain.settings
+        try:
+            asked = Asked.of(settings)
+        except (TypeError, AttributeError):  # the plain converter knows how to complain
+            return _Job(REFUSED)
+        mode = mode_of(asked)
+        if self.recipe is None and mode.recipe is None:
+            self._refuse_unread(mode)
+            return _Job(mode, None, mode.why)
+        extras = unfollowed(settings, mode.name)
+        if extras and self.recipe is None:
+            return _Job(mode, None, f"tfq_ext does not follow {', '.join(extras)}")
+        if extras:
+            _warn(f"Not followed, for recipe decides: {', '.join(extras)}.")
+        strict = self.strict
+        if strict is None and mode.name == "int16x8" and not asked.allows_float:
+            strict = True  # the plain converter raises there, too
+        recipe = build(
+            mode.recipe if self.recipe is None else self.recipe,  # type: ignore[arg-type]
+            settings,
+            asked,
+            calibrator=self.calibrator,
+            rounding=self.rounding,
+            strict=strict,
+        )
+        only = mode.name == "int8" and not asked.allows_float and self.strict is None
+        return _Job(mode, recipe, integers_only=only and self.recipe is None)
+
+    def _refuse_unread(self, mode: Mode) -> None:
+        """Our attributes without any quantization: who writes them expects something."""
+        stated = [n for n in ("calibrator", "rounding") if getattr(self, n) is not None]
+        if stated and mode.name == "float":
+            raise RecipeError(
+                f"{' and '.join(stated)} set, but nothing is to be quantized. Set optimizations = "
+                "[tf.lite.Optimize.DEFAULT] (and representative_dataset), or recipe."
+            )
+
+    def _quantized(self, job: _Job, recipe: Recipe) -> Result:
+        content = self._plain.float_file(job.mode.name, verbose=self.verbose)
+        if carries_fake_quant(Model.parse(content)):
+            raise ModelError("The model carries trained grids (quantization-aware training).")
+        pivot = to_float(content, allow_custom_ops=bool(self.allow_custom_ops))
+        if recipe.mode == "dynamic" and self.recipe is None:
+            recipe = with_small_weights_float(recipe, pivot.model)
+        data = self.representative_dataset if recipe.needs_data else None
+        if data is not None:
+            data = representative(data, pivot.model, recipe)
+        try:
+            return finish(calibrate(pivot, data, recipe), recipe)
+        finally:
+            if isinstance(data, Samples):
+                data.close()
+
+    def _by_plain(self, job: _Job) -> bytes:
+        """The plain converter's file, and why it is that one."""
+        if job.why and self.strict:
+            raise StrictError(f"strict: {job.why}. The plain TFLiteConverter would do it.")
+        if self._plain.source is not None and job.mode.name == "float":
+            return self._plain.float_file("float")
+        if job.why:
+            _warn(f"The plain tf.lite.TFLiteConverter makes this file: {job.why.rstrip('.')}.")
+        content = self._plain.convert(verbose=self.verbose)
+        if job.mode.name == "refused":
+            _warn(
+                "The plain tf.lite.TFLiteConverter makes this file: without a "
+                "representative_dataset only trained grids (quantization-aware training) do."
+            )
+        return content
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What `convert` does: a recipe, or (None) the plain converter's work with the reason."""
+
+    mode: Mode
+    recipe: Recipe | None = None
+    why: str = ""
+    integers_only: bool = False
+
+
+def _may_fall_back(error: Exception) -> bool:
+    return isinstance(error, ModelError | EmissionError)
+
+
+def _warn_of_float_ops(result: Result) -> None:
+    rows = result.account.float_ops
+    if rows:
+        listed = "; ".join(f"{row.op} {row.tensor!r}: {row.reason}" for row in rows[:5])
+        _warn(
+            f"TFLITE_BUILTINS_INT8 alone is asked for, but {len(rows)} ops stay float. {listed}. "
+            "strict = True makes it an error, strict = False accepts it."
+        )
+
+
+def _warn(text: str) -> None:
+    here = str(Path(__file__).parent)
+    warnings.warn(text, TfqWarning, stacklevel=2, skip_file_prefixes=(here,))
