@@ -50,4 +50,4 @@ def loaded(module: str) -> ModuleType | None:
     return sys.modules.get(module)
 
 
-SUPPORTED_TENSORFLOW = "2.19 to 2.21"
+SUPPORTED_TENSORFLOW = "2.18.1 to 2.21"

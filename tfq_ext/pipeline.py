@@ -22,7 +22,7 @@ from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import Choices, make_plan, op_choices
 from tfq_ext.repair.polish import polish
 from tfq_ext.repair.ranges import RangeChoice, choose_ranges, releases
-from tfq_ext.repair.weights import WeightChoice, choose_weights, layers
+from tfq_ext.repair.weights import WeightChoice, choose_weights, in_integers, layers
 from tfq_ext.report.collect import account_of
 from tfq_ext.result import Provenance, Result
 from tfq_ext.samples import Preprocess, Samples, open_samples, progress
@@ -32,7 +32,6 @@ from tfq_ext.tflite.inputs import input_specs, pixel_ranges
 from tfq_ext.tflite.passes import PASSES
 from tfq_ext.tflite.read import Model
 
-EXACT_PASSES = ("neg_to_mul", "div_to_mul", "square_to_mul", "untie")
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,8 @@ def calibrate(
 ) -> Calibrated:
     """Rewrite the pivot and observe the samples; arguments as for `quantize`."""
     relu6 = ("relu6_to_relu",) if recipe.relu6 == "relu" else ()
-    model, rewritten = passes.apply(pivot.model, (*EXACT_PASSES, *relu6))
+    exact = passes.exact(bits=recipe.activations.bits if recipe.mode == "static" else 8)
+    model, rewritten = passes.apply(pivot.model, (*exact, *relu6))
     pivot = replace(pivot, model=model)
     if not recipe.needs_data:
         return Calibrated(pivot, rewritten)
@@ -216,6 +216,8 @@ def _choose(
     """Ranges, then weights on them, then a second look at the ranges on the emitted file."""
     model, held_back = calibrated.pivot.model, calibrated.held_back
     rows = layers(model, choices.ops, lookups=recipe.mode in ("dynamic", "weight_only"))
+    if recipe.mode == "static":  # the weight of a float op is not worth an error
+        rows = [row for row in rows if in_integers(row)]
     judges = list(held_back) if held_back is not None else []
     watch = partial(progress, label="choosing ranges", enabled=show_progress)
     ranges: Sequence[RangeChoice] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -132,8 +131,10 @@ class Result:
         }
 
     def to_json(self) -> str:
-        """The same as text."""
-        return json.dumps(self.to_dict(), indent=2, default=float)
+        """The same as text; null stands for infinite levels (a weight that rounds to itself)."""
+        from tfq_ext.report.machine import dumps
+
+        return dumps(self.to_dict())
 
     def __str__(self) -> str:
         from tfq_ext.report.text import summary

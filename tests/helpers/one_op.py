@@ -279,6 +279,8 @@ EXAMPLES: dict[str, Example] = {
         (IMAGE, i32(9, 11)), ("ResizeNearestNeighborOptions", {"halfPixelCenters": True})
     ),
     "RESHAPE": Example((ROW, i32(4, 4)), ("ReshapeOptions", {"newShape": [4, 4]})),
+    "SHAPE": Example((ROW,), ("ShapeOptions", {"outType": 2}), ("int32",)),
+    "FILL": Example((i32(2, 3), X(())), ("FillOptions", {})),
     "SQUEEZE": Example((X((2, 1, 8)),), ("SqueezeOptions", {"squeezeDims": [1]})),
     "EXPAND_DIMS": Example((ROW, np.array(1, np.int32)), ("ExpandDimsOptions", {})),
     "TRANSPOSE": Example((IMAGE, i32(0, 3, 1, 2)), ("TransposeOptions", {})),

@@ -104,7 +104,7 @@ def test_constant_integers_are_legitimate():
     data = [np.zeros((1, 4), np.int32), np.zeros((1, 4), np.int32)]
     with pytest.warns(TfqWarning, match="identical") as caught:
         list(open_samples(lambda: ([d] for d in data), [spec]))
-    assert len(caught) == 1
+    assert [row.category for row in caught].count(TfqWarning) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,69 @@
-""""""
+"""The command line. Importing this module imports click and nothing else, so that --help is quick.
+
+Each verb lives in a module of its own, imported when it runs; VERBS holds the line that the list
+of commands shows.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from tfq_ext import __version__
+from tfq_ext.cli.errors import EXIT_CODES, reported
+
+VERBS = {
+    "quantize": "Quantize a float model into a verified .tflite.",
+    "audit": "Show which ranges TFLiteConverter would record wrongly, and what that costs.",
+    "demo": "Try everything on a bundled model and real images, offline.",
+    "recipes": "List the recipes, or print one as TOML.",
+}
+
+EPILOG = f"""\b
+Examples:
+  tfq demo
+  tfq quantize model.keras --data images/ -o model.tflite
+  tfq quantize model.tflite --data samples.npz --recipe int16x8
+  tfq recipes int8 > my.toml
+
+{EXIT_CODES}"""
+
+
+class LazyGroup(click.Group):
+    """Commands by name from VERBS; errors become sentences and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order in which people meet them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module; it has a command of the verb's name."""
+        if cmd_name not in VERBS:
+            return None
+        command = getattr(import_module(f"tfq_ext.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the verb; what it raises is told in one sentence on stderr."""
+        with reported(ctx):
+            return super().invoke(ctx)
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="tfq")
+def main() -> None:
+    """Choose the integers of a .tflite better than TFLiteConverter, and prove it on the file.
+
+    `tfq VERB --help` explains each command, with examples.
+    """

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from tfq_ext.converter.data import representative
-from tfq_ext.converter.modes import REFUSED, Asked, Mode, mode_of, unfollowed
+from tfq_ext.converter.job import Job, Own, job_of, warn, warn_of_float_ops
 from tfq_ext.converter.plain import Plain
-from tfq_ext.converter.recipes import build, with_small_weights_float
+from tfq_ext.converter.recipes import with_small_weights_float
 from tfq_ext.emit.to_float import to_float
 from tfq_ext.emit.to_float.quantized import carries_fake_quant
-from tfq_ext.errors import EmissionError, ModelError, RecipeError, StrictError, TfqWarning
+from tfq_ext.errors import EmissionError, ModelError, StrictError
 from tfq_ext.pipeline import calibrate, finish
 from tfq_ext.recipe import Recipe
 from tfq_ext.result import Result
@@ -107,8 +106,11 @@ class TFLiteConverter:
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _OWN:
             object.__setattr__(self, name, value)
-        else:
-            setattr(self._plain.settings, name, value)
+            return
+        close = get_close_matches(name, _OWN, n=1, cutoff=0.8)
+        if close and not hasattr(self._plain.settings, name):
+            raise AttributeError(f"No attribute {name!r}. Did you mean {close[0]!r}?")
+        setattr(self._plain.settings, name, value)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *dir(self._plain.settings)})
@@ -122,64 +124,29 @@ class TFLiteConverter:
             StrictError: a RuntimeError; see `strict`.
         """
         self.report = None
-        job = self._job()
+        own = Own(self.calibrator, self.rounding, self.recipe, self.strict)
+        job = job_of(self._plain.settings, own)
         if job.recipe is None:
             return self._by_plain(job)
         try:
             result = self._quantized(job, job.recipe)
         except (ModelError, EmissionError, StrictError) as error:
-            implied = isinstance(error, StrictError) and self.strict is None
-            if self.recipe is not None or self.strict or not (implied or _may_fall_back(error)):
+            if not self._falls_back(error):
                 raise
-            if self._plain.source is not None:  # nobody to fall back on
-                raise
-            return self._by_plain(_Job(job.mode, None, str(error)))
+            return self._by_plain(Job(job.mode, why=str(error)))
         self.report = result
         if job.integers_only:
-            _warn_of_float_ops(result)
+            warn_of_float_ops(result)
         return result.content
 
-    def _job(self) -> _Job:
-        """What is to be done, from the attributes."""
-        settings = self._plain.settings
-        try:
-            asked = Asked.of(settings)
-        except (TypeError, AttributeError):  # the plain converter knows how to complain
-            return _Job(REFUSED)
-        mode = mode_of(asked)
-        if self.recipe is None and mode.recipe is None:
-            self._refuse_unread(mode)
-            return _Job(mode, None, mode.why)
-        extras = unfollowed(settings, mode.name)
-        if extras and self.recipe is None:
-            return _Job(mode, None, f"tfq_ext does not follow {', '.join(extras)}")
-        if extras:
-            _warn(f"Not followed, for recipe decides: {', '.join(extras)}.")
-        strict = self.strict
-        if strict is None and mode.name == "int16x8" and not asked.allows_float:
-            strict = True  # the plain converter raises there, too
-        recipe = build(
-            mode.recipe if self.recipe is None else self.recipe,  # type: ignore[arg-type]
-            settings,
-            asked,
-            calibrator=self.calibrator,
-            rounding=self.rounding,
-            strict=strict,
-        )
-        only = mode.name == "int8" and not asked.allows_float and self.strict is None
-        return _Job(mode, recipe, integers_only=only and self.recipe is None)
+    def _falls_back(self, error: Exception) -> bool:
+        """Whether the plain converter shall try; it knows no recipe and takes no .tflite."""
+        if self.recipe is not None or self._plain.source is not None:
+            return False
+        return self.strict is None if isinstance(error, StrictError) else not self.strict
 
-    def _refuse_unread(self, mode: Mode) -> None:
-        """Our attributes without any quantization: who writes them expects something."""
-        stated = [n for n in ("calibrator", "rounding") if getattr(self, n) is not None]
-        if stated and mode.name == "float":
-            raise RecipeError(
-                f"{' and '.join(stated)} set, but nothing is to be quantized. Set optimizations = "
-                "[tf.lite.Optimize.DEFAULT] (and representative_dataset), or recipe."
-            )
-
-    def _quantized(self, job: _Job, recipe: Recipe) -> Result:
-        content = self._plain.float_file(job.mode.name, verbose=self.verbose)
+    def _quantized(self, job: Job, recipe: Recipe) -> Result:
+        content = self._plain.float_file(job.file, verbose=self.verbose)
         if carries_fake_quant(Model.parse(content)):
             raise ModelError("The model carries trained grids (quantization-aware training).")
         pivot = to_float(content, allow_custom_ops=bool(self.allow_custom_ops))
@@ -194,47 +161,22 @@ class TFLiteConverter:
             if isinstance(data, Samples):
                 data.close()
 
-    def _by_plain(self, job: _Job) -> bytes:
+    def _by_plain(self, job: Job) -> bytes:
         """The plain converter's file, and why it is that one."""
         if job.why and self.strict:
             raise StrictError(f"strict: {job.why}. The plain TFLiteConverter would do it.")
-        if self._plain.source is not None and job.mode.name == "float":
-            return self._plain.float_file("float")
+        if self._plain.source is not None:
+            return self._given_back(job)
         if job.why:
-            _warn(f"The plain tf.lite.TFLiteConverter makes this file: {job.why.rstrip('.')}.")
-        content = self._plain.convert(verbose=self.verbose)
-        if job.mode.name == "refused":
-            _warn(
-                "The plain tf.lite.TFLiteConverter makes this file: without a "
-                "representative_dataset only trained grids (quantization-aware training) do."
+            warn(f"The plain tf.lite.TFLiteConverter makes this file: {job.why.rstrip('.')}.")
+        return self._plain.convert(verbose=self.verbose)
+
+    def _given_back(self, job: Job) -> bytes:
+        """A .tflite that is not to be quantized: the same bytes."""
+        if job.mode.name != "float":
+            why = job.why or "the settings contradict each other, as in TFLiteConverter"
+            raise ModelError(
+                f"from_tflite cannot do this: {why}. Integer inputs, outputs and op sets need "
+                "optimizations and a representative_dataset."
             )
-        return content
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What `convert` does: a recipe, or (None) the plain converter's work with the reason."""
-
-    mode: Mode
-    recipe: Recipe | None = None
-    why: str = ""
-    integers_only: bool = False
-
-
-def _may_fall_back(error: Exception) -> bool:
-    return isinstance(error, ModelError | EmissionError)
-
-
-def _warn_of_float_ops(result: Result) -> None:
-    rows = result.account.float_ops
-    if rows:
-        listed = "; ".join(f"{row.op} {row.tensor!r}: {row.reason}" for row in rows[:5])
-        _warn(
-            f"TFLITE_BUILTINS_INT8 alone is asked for, but {len(rows)} ops stay float. {listed}. "
-            "strict = True makes it an error, strict = False accepts it."
-        )
-
-
-def _warn(text: str) -> None:
-    here = str(Path(__file__).parent)
-    warnings.warn(text, TfqWarning, stacklevel=2, skip_file_prefixes=(here,))
+        return self._plain.float_file("float")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tfq_ext.pipeline import input_specs
 from tfq_ext.recipe import Recipe
 from tfq_ext.samples import Samples, open_samples
 from tfq_ext.samples.spec import InputSpec
+from tfq_ext.tflite.inputs import input_specs
 from tfq_ext.tflite.read import Model, text
 
 MAX_BYTES = 32 << 30  # on disk; TFLiteConverter has no limit, the disk is ours

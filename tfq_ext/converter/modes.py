@@ -180,7 +180,7 @@ EXTRAS: tuple[Extra, ...] = (
 
 
 def unfollowed(settings: Any, mode: str) -> list[str]:
-    """"name = value" of every attribute that asks for something that we do not do."""
+    """ "name = value" of every attribute that asks for something that we do not do."""
     found = []
     for extra in EXTRAS:
         value = settings

@@ -9,17 +9,9 @@ from typing import Any
 
 from tfq_ext._optional import need
 from tfq_ext.converter.metadata import with_mode
+from tfq_ext.converter.modes import INT8_OPS, INT16_OPS
 from tfq_ext.emit.quiet import quiet
-from tfq_ext.errors import ModelError
 from tfq_ext.tflite.read import read_bytes
-
-_FLAG = "TFLITE_BUILTINS"  # what a float conversion needs in place of the integer op sets
-_INTEGER_OPS = frozenset(
-    {
-        "TFLITE_BUILTINS_INT8",
-        "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -49,13 +41,8 @@ class Plain:
         return cls(tf.lite.TFLiteConverter([]), source)
 
     def convert(self, *, verbose: bool = False) -> bytes:
-        """As the plain converter does it, with all its attributes and errors.
-
-        Raises:
-            ModelError: a .tflite that shall be quantized: only tfq_ext could.
-        """
-        if self.source is not None:
-            raise ModelError("TFLiteConverter itself does not take a .tflite.")
+        """As the plain converter does it, with all its attributes and errors (no .tflite)."""
+        assert self.source is None
         with quiet(verbose=verbose):
             return bytes(self.settings.convert())
 
@@ -78,8 +65,8 @@ def _as_float(settings: Any) -> Any:
     tf = need("tensorflow", why="TFLiteConverter")
     plain = copy.copy(settings)
     plain.target_spec = spec = copy.copy(settings.target_spec)
-    ops = {op for op in spec.supported_ops if op.name not in _INTEGER_OPS}
-    spec.supported_ops = ops or {getattr(tf.lite.OpsSet, _FLAG)}
+    ops = {op for op in spec.supported_ops if op.name not in (INT8_OPS, INT16_OPS)}
+    spec.supported_ops = ops or {tf.lite.OpsSet.TFLITE_BUILTINS}
     spec.supported_types = set()
     plain.optimizations = set()
     plain.representative_dataset = None

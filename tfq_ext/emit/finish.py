@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from tfq_ext._optional import SUPPORTED_TENSORFLOW, need
+from tfq_ext.emit.disguise import disguise, reveal
 from tfq_ext.emit.patched.io import retype
 from tfq_ext.emit.plan import Plan
 from tfq_ext.emit.quiet import quiet
 from tfq_ext.emit.result import Emitted
 from tfq_ext.errors import EmissionError, MissingDependency
 from tfq_ext.tflite import patch
-from tfq_ext.tflite.read import Model
+from tfq_ext.tflite.passes.untie import duplicate
+from tfq_ext.tflite.read import Graph, Model
 
 
 def emit(pivot: Model, plan: Plan) -> Emitted:
@@ -26,7 +28,10 @@ def emit(pivot: Model, plan: Plan) -> Emitted:
         MissingDependency: no TensorFlow, or one whose private entry point has moved.
     """
     model = annotate(pivot, plan)
+    turned = disguise(model, plan.keep_float)
     content = mlir_quantize(model.to_bytes(), plan.keep_float)
+    if turned:
+        content = reveal(content)
     return Emitted(retype(content, plan.input_type, plan.output_type))
 
 
@@ -37,6 +42,7 @@ def annotate(pivot: Model, plan: Plan) -> Model:
         for name, codes in plan.weights.items():
             tensor = graph.by_name.get(name)
             if tensor is not None and graph.is_constant(tensor):
+                _spare_float_readers(graph, tensor, plan)
                 patch.dequantize_weight(
                     graph, tensor, codes.codes, codes.params, dtype=codes.stored
                 )
@@ -47,6 +53,20 @@ def annotate(pivot: Model, plan: Plan) -> Model:
     return model
 
 
+def _spare_float_readers(graph: Graph, tensor: int, plan: Plan) -> None:
+    """Ops that are kept float read the float weight even where integer ops share it."""
+    kept = [
+        graph.ops[k]
+        for k in graph.consumers.get(tensor, ())
+        if graph.name(graph.ops[k].outputs[0]) in plan.keep_float
+    ]
+    if kept:
+        twin = duplicate(graph, tensor)
+        for op in kept:
+            patch.replace_input(op, tensor, twin)
+        graph.changed()
+
+
 def mlir_quantize(content: bytes, keep_float: Any = ()) -> bytes:
     """TFLiteConverter's finisher on a float flatbuffer that carries ranges; float inputs/outputs.
 
@@ -54,7 +74,8 @@ def mlir_quantize(content: bytes, keep_float: Any = ()) -> bytes:
         content: the annotated flatbuffer.
         keep_float: output tensor names of the ops that shall stay float.
     """
-    convert = need("tensorflow.lite.python.convert", why="Emitting an int8 file")
+    with quiet():  # TensorFlow's banner, where this is its first import
+        convert = need("tensorflow.lite.python.convert", why="Emitting an int8 file")
     if not hasattr(convert, "mlir_quantize"):
         raise MissingDependency(
             "The installed TensorFlow has no tensorflow.lite.python.convert.mlir_quantize; "

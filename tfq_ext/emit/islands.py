@@ -9,6 +9,7 @@ from tfq_ext.emit.patched.kernels import KERNELS
 from tfq_ext.tflite.facts import CONTROL
 from tfq_ext.tflite.read import Graph, Model
 
+INSIDE = "inside a loop or branch body, which stays float"
 _BRIDGES = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 
@@ -55,10 +56,8 @@ def _reason(graph: Graph, code: str, name: str, ranged: object) -> str:
         return "a custom op has no integer kernel in TFLite"
     if code in CONTROL:
         return "control flow and state are float at their borders in TFLite"
-    if graph.index and not any(
-        s.subgraphIndex == graph.index for s in graph.model.tree.signatureDefs or ()
-    ):
-        return "inside a loop or branch body, which TFLite's quantizer leaves float"
+    if not graph.is_entry:
+        return INSIDE
     if code not in KERNELS or KERNELS[code].int8 is None:
         return f"TFLite has no int8 kernel for {code}"
     if isinstance(ranged, Mapping) and name not in ranged:

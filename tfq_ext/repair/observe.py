@@ -12,7 +12,13 @@ from queue import SimpleQueue
 import numpy as np
 
 from tfq_ext.calibrate.accumulator import Accumulator, observe_many
-from tfq_ext.calibrate.stats import NO_SAMPLES, Stats, combine_hashes, hash_sample
+from tfq_ext.calibrate.stats import (
+    NO_SAMPLES,
+    Stats,
+    TensorStats,
+    combine_hashes,
+    hash_sample,
+)
 from tfq_ext.errors import DataError
 from tfq_ext.samples.spec import Sample
 from tfq_ext.tflite.grids import observed
@@ -47,10 +53,11 @@ def observe(
         DataError: there was no sample.
         StatsError: the checkpoint is of another model.
     """
-    model_hash = digest(pivot.to_bytes())
+    content = pivot.to_bytes()
+    model_hash = digest(content)
     stats = _resume(checkpoint, model_hash)
     seen = set(stats.sample_keys.tolist())
-    crew = _Crew(pivot, threads)
+    crew = _Crew(pivot, content, threads)
     try:
         for sample in samples:
             if sample.key in seen:
@@ -84,9 +91,9 @@ class _Crew:
     statistics need not wait for LiteRT's threads to go to sleep.
     """
 
-    def __init__(self, pivot: Model, threads: int):
+    def __init__(self, pivot: Model, content: bytes, threads: int):
         workers = _workers(pivot, threads)
-        self._runs = [_Run(pivot, threads // workers) for _ in range(workers)]
+        self._runs = [_Run(pivot, content, threads // workers) for _ in range(workers)]
         self._idle: SimpleQueue[_Run] = SimpleQueue()
         for run in self._runs:
             self._idle.put(run)
@@ -121,10 +128,13 @@ class _Crew:
         """Statistics of all samples so far."""
         while self._pending:
             self._pending.popleft().result()
-        stats = Stats({}, model_hash)
+        tensors: dict[str, TensorStats] = {}
         for run in self._runs:
-            stats = stats.merge(run.freeze(model_hash))
-        return stats
+            for name, accumulator in run.accumulators.items():
+                mine = accumulator.freeze()
+                tensors[name] = tensors[name].merge(mine) if name in tensors else mine
+        hashes = combine_hashes(*(run.hash for run in self._runs))
+        return Stats(tensors, model_hash, hashes)
 
     def close(self) -> None:
         """Wait for what is under way and end the threads."""
@@ -143,30 +153,30 @@ def _workers(pivot: Model, threads: int) -> int:
 class _Run:
     """Interpreters by signature and accumulators by tensor, while the samples pass."""
 
-    def __init__(self, pivot: Model, threads: int):
-        self._pivot, self._threads = pivot, threads
+    def __init__(self, pivot: Model, content: bytes, threads: int):
+        self._pivot, self._content, self._threads = pivot, content, threads
         self._keepers: dict[str, Keeper] = {}
         self._watched: dict[str, list[tuple[int, str]]] = {}
-        self._accumulators: dict[str, Accumulator] = {}
-        self._hash = NO_SAMPLES
+        self.accumulators: dict[str, Accumulator] = {}
+        self.hash = NO_SAMPLES
 
     def add(self, sample: Sample) -> None:
         """One sample through its signature."""
         read = self.keeper(sample.signature).invoke(sample.inputs)
         views = {name: read(i) for i, name in self._watched[sample.signature]}
-        observe_many(self._accumulators, views, sample.key, threads=self._threads)
-        self._hash = combine_hashes(self._hash, hash_sample(sample.key, sample.inputs))
+        observe_many(self.accumulators, views, sample.key, threads=self._threads)
+        self.hash = combine_hashes(self.hash, hash_sample(sample.key, sample.inputs))
 
     def keeper(self, signature: str) -> Keeper:
         """The interpreter of one signature, opened on first use."""
         if signature not in self._keepers:
-            keeper = Keeper(self._pivot, signature=signature or None, threads=self._threads)
+            keeper = Keeper(
+                self._pivot,
+                signature=signature or None,
+                threads=self._threads,
+                content=self._content,
+            )
             graph = keeper.graph
             self._watched[signature] = [(i, graph.name(i)) for i in observed(graph)]
             self._keepers[signature] = keeper
         return self._keepers[signature]
-
-    def freeze(self, model_hash: str) -> Stats:
-        """Statistics so far."""
-        tensors = {name: a.freeze() for name, a in self._accumulators.items()}
-        return Stats(tensors, model_hash, self._hash)

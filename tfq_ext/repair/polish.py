@@ -104,7 +104,9 @@ class Score:
 
     def __init__(self, pivot: Model, plan: Plan, samples: Sequence[Sample], threads: int):
         self._pivot, self._samples, self._threads = pivot, samples, threads
-        self._plan = replace(plan, input_type="float32", output_type="float32")
+        # XNNPACK runs no 4-bit kernels: the same codes stored as int8 are judged 20 times faster.
+        weights = {name: replace(w, stored="int8") for name, w in plan.weights.items()}
+        self._plan = replace(plan, weights=weights, input_type="float32", output_type="float32")
         content = pivot.to_bytes()
         self.size = len(content)
         self._wanted = self._outputs(content)

@@ -73,6 +73,8 @@ class PrefixJudge:
             (self._noise(tensor, trial, r), name, r)
             for name, r in zip(trial.names, trial.ranges, strict=True)
         ]
+        for name, r in self._lattice_mates(tensor, trial):
+            scored.append((self._noise(tensor, trial, r), name, r))
         best = min(scored, key=lambda row: row[0])
         for factor in FACTORS:
             r = best_neighbour(best[2], factor, trial.ranges[0])
@@ -81,6 +83,26 @@ class PrefixJudge:
         noise, name, r = min(scored, key=lambda row: row[0])
         self._wanted.clear()
         return name, r, noise
+
+    def _lattice_mates(self, tensor: int, trial: Trial) -> Iterator[tuple[str, Range]]:
+        """Ranges with the scale of a tensor that this one is added to, or is the sum of.
+
+        A sum of two lattices with one step lies on that lattice: ADD then rounds nothing.
+        """
+        widest = trial.ranges[0]
+        codes = trial.spec.qmax - trial.spec.qmin
+        for mate in dict.fromkeys(self._summed_with(tensor)):
+            if mate in self.grids:
+                width = codes * float(self.grids[mate].scale)
+                lo = widest.min * width / widest.width
+                yield f"scale of {self.graph.name(mate)}", Range(lo, lo + width)
+
+    def _summed_with(self, tensor: int) -> Iterator[int]:
+        near = [self.graph.producer.get(tensor), *self.graph.consumers.get(tensor, ())]
+        for k in near:
+            if k is not None and self.graph.code(self.graph.ops[k]) in ("ADD", "SUB"):
+                op = self.graph.ops[k]
+                yield from (int(t) for t in (*op.inputs, *op.outputs) if t != tensor)
 
     def _noise(self, tensor: int, trial: Trial, r: Range) -> float:
         """Mean relative error at the readers that can run already; at the tensor itself if none."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfq_ext.emit.patched.kernels import KERNELS
 from tfq_ext.emit.plan import WeightCodes
 from tfq_ext.recipe import OpChoice, Recipe
 from tfq_ext.rounding import ROUNDERS, weight_params
@@ -69,6 +70,11 @@ def layers(pivot: Model, choices: Mapping[str, OpChoice], *, lookups: bool = Fal
             name = graph.name(weight)
             rows.append(Layer(graph, op, fact, code, output, name, choices[output]))
     return rows
+
+
+def in_integers(layer: Layer) -> bool:
+    """Whether TFLite can compute the layer in integers: not in loops and branches, nor 3-D."""
+    return layer.graph.is_entry and layer.code in KERNELS
 
 
 def choose_weights(

@@ -70,6 +70,7 @@ SAME_GRID: dict[str, tuple[int, ...]] = {
     "DEPTH_TO_SPACE": (0,),
     "DYNAMIC_UPDATE_SLICE": (0, 1),
     "EXPAND_DIMS": (0,),
+    "FILL": (1,),
     "GATHER": (0,),
     "GATHER_ND": (0,),
     "MAXIMUM": (0, 1),

@@ -54,6 +54,12 @@ class Graph:
         """Tensor indices of the subgraph's outputs."""
         return list(self.tree.outputs)
 
+    @property
+    def is_entry(self) -> bool:
+        """Whether callers start here; False for the body of a loop or branch."""
+        entries = {s.subgraphIndex for s in self.model.tree.signatureDefs or ()}
+        return self.index == 0 or self.index in entries
+
     def code(self, op: Any) -> str:
         """The op's name: "CONV_2D", or "CUSTOM:name" / "FLEX:name" for ops outside the builtins."""
         return self.model.op_name(op.opcodeIndex)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,17 +24,25 @@ class Keeper:
         model: the float model.
         signature: key of the signature to run; None for the first subgraph.
         threads: LiteRT threads.
+        content: the model's bytes, where the caller has them already.
 
     A stateful model (variables, sequence LSTM) gets a fresh interpreter for every sample,
     because `reset_all_variables` does not restore it.
     """
 
-    def __init__(self, model: Model, *, signature: str | None = None, threads: int = 2):
+    def __init__(
+        self,
+        model: Model,
+        *,
+        signature: str | None = None,
+        threads: int = 2,
+        content: bytes | None = None,
+    ):
         self.model = model
         self.graph = model.graph_of(signature)
         self.signature = signature if signature in model.signatures else None
         self._threads = threads
-        self._content = model.to_bytes()
+        self._content = model.to_bytes() if content is None else content
         self._stateful = is_stateful(model)
         self._interpreter: Any = None
         self._runner: Any = None
@@ -109,10 +120,41 @@ def open_interpreter(content: bytes, *, threads: int = 1, keep: bool = False) ->
         ModelError: LiteRT refuses the model (unknown custom op, damaged file).
     """
     try:
-        interpreter = Interpreter(
-            model_content=content, num_threads=threads, experimental_preserve_all_tensors=keep
-        )
-        interpreter.allocate_tensors()
+        with _without_greeting():
+            interpreter = Interpreter(
+                model_content=content, num_threads=threads, experimental_preserve_all_tensors=keep
+            )
+            interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"LiteRT cannot load this model: {error}") from None
     return interpreter
+
+
+_GREETING = b"INFO: Created TensorFlow Lite XNNPACK delegate"
+_greeted: list[bool] = []  # LiteRT says it once a process
+
+
+@contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Keep LiteRT's line about its delegate off the terminal; all else that it says passes."""
+    if _greeted:
+        yield
+        return
+    try:
+        before = os.dup(2)
+    except OSError:  # descriptor 2 is closed: there is no terminal to spare
+        yield
+        return
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            sink.seek(0)
+            for line in sink.readlines():
+                if line.startswith(_GREETING):
+                    _greeted.append(True)
+                else:
+                    os.write(2, line)

@@ -104,6 +104,8 @@ KERNELS: Table[Kernel] = Table(
         "RESIZE_NEAREST_NEIGHBOR": Kernel(2, 4),
         # layout
         "RESHAPE": Kernel(1, 1),
+        "SHAPE": Kernel(1, 1),
+        "FILL": Kernel(3, 3),
         "SQUEEZE": Kernel(1, 1),
         "EXPAND_DIMS": Kernel(1, 1),
         "TRANSPOSE": Kernel(2, 5),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tfq_ext.emit.islands import INSIDE
 from tfq_ext.emit.patched.kernels import KERNELS
 from tfq_ext.emit.plan import Plan
 from tfq_ext.emit.result import Note
@@ -84,6 +85,8 @@ def _kernel(graph: Graph, op: Any, plan: Plan, dtype: str) -> str | None:
         return "a custom op has no integer kernel"
     if code in CONTROL:
         return "control flow and state are float at their borders"
+    if not graph.is_entry:
+        return INSIDE
     if code not in KERNELS or KERNELS[code].version(dtype) is None:
         return f"LiteRT has no {dtype} kernel for {code}"
     return None

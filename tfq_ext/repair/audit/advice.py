@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfq_ext.repair.audit.values import Audit, SharedGrid, Step
+from tfq_ext.repair.audit.values import EXACT, Audit, SharedGrid, Step
 from tfq_ext.repair.audit.waterfall import ACTIVATIONS, RANGES, SHARED, WEIGHTS
 
-EXACT = "exact min/max"
+WORTH_DB = 0.1  # less is within what another choice of samples changes
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ class StepText:
 
 
 def headline(audit: Audit) -> str:
-    """What was found, in one sentence or two."""
-    found = {"converter": _converter, "file": _file}[audit.subject](audit)
-    return f"{found} {_scores(audit)}".strip()
+    """What was found, in one sentence."""
+    return {"converter": _converter, "file": _file}[audit.subject](audit)
 
 
 def _converter(audit: Audit) -> str:
@@ -68,11 +67,13 @@ def _file(audit: Audit) -> str:
         ]
     if clips:
         most = max(row.outside for row in clips)
-        parts.append(f"{len(clips)} clip more than 0.1 % of the values (up to {most:.1%})")
+        verb = "clips" if len(clips) == 1 else "clip"
+        parts.append(f"{len(clips)} {verb} more than 0.1 % of the values (up to {most:.1%})")
     return "; ".join(parts) + "."
 
 
-def _scores(audit: Audit) -> str:
+def scores(audit: Audit) -> str:
+    """What it costs, in one sentence; "" when nothing was measured."""
     first, *others = audit.variants or (None,)
     if first is None:
         return ""
@@ -102,10 +103,17 @@ def _quantize(audit: Audit) -> Advice:
     if best is None or first is None or best is first:
         return Advice("")
     gain = best.sqnr_db - first.sqnr_db
-    recipe = "int8-minmax" if best.name == EXACT else ""
+    if not gain >= WORTH_DB:
+        return Advice("")
+    if best.name == EXACT and len(audit.variants) == 2:  # --fast
+        return Advice(
+            f"Quantize on true ranges: {gain:+.1f} dB with exact min/max already. What the "
+            "default calibrator gives was not tried.",
+            command(audit),
+        )
     return Advice(
         f"Quantize with {best.name}: {gain:+.1f} dB on samples that no range has seen.",
-        command(audit, recipe),
+        command(audit, "int8-minmax" if best.name == EXACT else ""),
     )
 
 
@@ -113,6 +121,7 @@ def command(audit: Audit, recipe: str = "") -> str:
     """`tfq quantize` as it would be typed."""
     target = f"{Path(audit.model).stem or 'model'}.int8.tflite"
     parts = ["tfq", "quantize", audit.model, "--data", audit.data]
+    parts += ["--preprocess", audit.preprocess] if audit.preprocess else []
     parts += ["--recipe", recipe] if recipe else []
     return " ".join(shlex.quote(part) for part in [*parts, "-o", target])
 
@@ -124,10 +133,7 @@ def dominant_sentence(audit: Audit) -> str:
     if fall is None or loudest is None:
         return ""
     share = loudest.power / sum(max(step.power, 0.0) for step in fall.steps)
-    sentence = f"{_capital(step_label(audit, loudest))}: {share:.0%} of the noise."
-    if fall.together < fall.naive - 1.5:
-        sentence += f" Together they cost {fall.naive - fall.together:.1f} dB more than their sum."
-    return sentence
+    return f"{_capital(step_label(audit, loudest))}: {share:.0%} of the noise."
 
 
 def step_label(audit: Audit, step: Step) -> str:
@@ -145,15 +151,15 @@ def _weights(audit: Audit) -> Advice:
             "channel its own, which is the default here.",
         )
     return Advice(
-        "The weights cost most: try scales chosen by squared error, `[weights] scale = \"mse\"` "
+        'The weights cost most: try scales chosen by squared error, `[weights] scale = "mse"` '
         "in a recipe file."
     )
 
 
 def _activations(audit: Audit) -> Advice:
     return Advice(
-        "Rounding the activations costs most, even on exact ranges: the calibrator `auto` clips "
-        "where that lowers the error; the recipe int16x8 removes it, at the price of speed."
+        "Most of the noise is rounded activations: `auto` answers with ranges that clip where it "
+        "pays; the recipe int16x8 removes nearly all of it, at the price of speed."
     )
 
 

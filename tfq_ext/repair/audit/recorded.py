@@ -37,7 +37,8 @@ def record(pivot: Model, samples: Iterable[Sample], *, verbose: bool = False) ->
         MissingDependency: no TensorFlow, or one without this entry point.
         ModelError: the calibrator refuses the model.
     """
-    module = need(_MODULE, why="Auditing TFLiteConverter's calibrator")
+    with quiet(verbose=verbose):
+        module = need(_MODULE, why="Auditing TFLiteConverter's calibrator")
     if not hasattr(module, "add_intermediate_tensors") or not hasattr(module, "Calibrator"):
         raise MissingDependency(
             f"The installed TensorFlow has no {_MODULE}.Calibrator as it was; tfq_ext supports "
@@ -53,6 +54,12 @@ def record(pivot: Model, samples: Iterable[Sample], *, verbose: bool = False) ->
             "need it."
         ) from None
     return dict(_ranges(Model.parse(bytes(content), source="the calibrator's result")))
+
+
+def converter_version() -> str:
+    """TensorFlow's version, as it says itself."""
+    with quiet():
+        return str(need("tensorflow", why="Auditing TFLiteConverter's calibrator").__version__)
 
 
 def _fed(pivot: Model, samples: Iterable[Sample]) -> Iterator[Any]:
@@ -81,7 +88,8 @@ def explain(
     graph: Graph,
     tensor: int,
     given: Range,
-    true: Mapping[str, Range],
+    own: Range,
+    outputs: Mapping[str, Range],
     labels: Mapping[str, str],
     *,
     tolerance: float,
@@ -94,20 +102,20 @@ def explain(
     Args:
         graph, tensor: the victim.
         given: the range that is too wide.
-        true: tensor name -> observed range.
+        own: what it should be.
+        outputs: tensor name -> range that may have leaked in.
         labels: short names.
         tolerance: of both ends, as a share of the width.
     """
-    own = true[graph.name(tensor)]
     reached = [(tensor, own)]
     for _ in range(DEPTH):
         behind = []
         for t, union in reached:
             for code, out in _results(graph, t):
-                if graph.name(out) not in true:
+                if graph.name(out) not in outputs:
                     behind.append((out, union))
                     continue
-                joined = union | true[graph.name(out)]
+                joined = union | outputs[graph.name(out)]
                 if joined != own and _alike(joined, given, tolerance):
                     name = graph.name(out)
                     return Leak(code, name, labels.get(name, name))

@@ -25,11 +25,12 @@ _WEIGHT_BITS = {"int8": 8, "int4": 4, "int2": 2}
 
 def integer_file(source: object) -> Model | None:
     """The parsed file if `source` is a .tflite (path or bytes) that computes with integers."""
-    is_bytes = isinstance(source, bytes | bytearray)
-    is_path = isinstance(source, str | os.PathLike) and os.path.isfile(source)
-    if not is_bytes and not (is_path and os.fspath(source).endswith(".tflite")):  # type: ignore[arg-type]
+    if isinstance(source, str | os.PathLike):
+        if not str(source).endswith(".tflite"):
+            return None
+    elif not isinstance(source, bytes | bytearray):
         return None
-    model = Model.load(source)  # type: ignore[arg-type]
+    model = Model.load(source)
     try:
         refuse_quantized(model, "")
     except ModelError:

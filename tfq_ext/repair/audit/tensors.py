@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from tfq_ext.calibrate.stats import Stats
 from tfq_ext.repair.audit.recorded import explain
@@ -14,8 +15,8 @@ from tfq_ext.tflite.grids import observed
 from tfq_ext.tflite.read import Graph, Model
 
 # How near a union must come to what was given to explain it: kernels differ in the last bits,
-# a file's grid is moved by up to half a code and was made from other samples.
-_TOLERANCE: Mapping[Subject, float] = {"converter": 1e-3, "file": 0.02}
+# and the ends of a file's grid are moved by up to half a code.
+_TOLERANCE: Mapping[Subject, float] = {"converter": 1e-3, "file": 0.01}
 
 
 def true_ranges(stats: Stats) -> dict[str, Range]:
@@ -29,7 +30,8 @@ def compare(
     given: Mapping[str, Range],
     labels: Mapping[str, str],
     subject: Subject,
-    needed: Mapping[str, Range],
+    *,
+    needed: Mapping[str, Range] | None = None,
 ) -> tuple[TensorRow, ...]:
     """A row for every observed tensor that has a given range, worst first.
 
@@ -42,14 +44,25 @@ def compare(
         needed: tensor name -> range that it must have; what is absent needs its own only.
     """
     true = true_ranges(stats)
+    wanted = {**true, **(needed or {})}
     rows = []
     for graph in pivot.graphs:
         for tensor in observed(graph):
             name = graph.name(tensor)
             if name in given and name in true:
-                row = _row(graph, tensor, given[name], needed.get(name, true[name]), stats, labels)
+                row = _row(graph, tensor, given[name], wanted[name], stats, labels)
                 if row.ratio > TOO_WIDE[subject] and not row.prescribed:
-                    row = _explained(row, graph, tensor, true, labels, _TOLERANCE[subject])
+                    outputs = given if subject == "file" else true  # made with one set of samples
+                    leak = explain(
+                        graph,
+                        tensor,
+                        row.given,
+                        true[name],
+                        outputs,
+                        labels,
+                        tolerance=_TOLERANCE[subject],
+                    )
+                    row = replace(row, leak=leak)
                 rows.append(row)
     return tuple(sorted(rows, key=lambda row: (row.prescribed, -row.ratio)))
 
@@ -74,20 +87,6 @@ def _row(
         outside=Pooled.of([stats[name]]).outside(given),
         prescribed=code in FIXED_OUTPUT,
     )
-
-
-def _explained(
-    row: TensorRow,
-    graph: Graph,
-    tensor: int,
-    true: Mapping[str, Range],
-    labels: Mapping[str, str],
-    tolerance: float,
-) -> TensorRow:
-    from dataclasses import replace
-
-    leak = explain(graph, tensor, row.given, true, labels, tolerance=tolerance)
-    return replace(row, leak=leak)
 
 
 def shared_grids_of(

@@ -13,6 +13,11 @@ from tfq_ext.spec import Range
 
 Subject = Literal["converter", "file"]
 
+# Variants that every audit has, beside the recipe's calibrator.
+CONVERTER = "TFLiteConverter's ranges"
+FILE = "this file"
+EXACT = "exact min/max"
+
 # A ratio of widths beyond this is called too wide. The converter saw the same samples, so what is
 # left is the rounding of kernels; a file was calibrated on samples that we do not know.
 TOO_WIDE: Mapping[Subject, float] = {"converter": 1.001, "file": 1.1}
@@ -179,7 +184,7 @@ class Audit:
     Args:
         subject: whose ranges were examined: TFLiteConverter's calibrator's, or a file's.
         who: what to call it, "TFLiteConverter 2.21.0" or the file's name.
-        model, data: as given, for commands; placeholders when they were objects.
+        model, data, preprocess: as given, for commands; placeholders when they were objects.
         samples, judges: how many samples made the true ranges, and how many others judged.
         tensors: every observed activation, worst first.
         variants: integer files with the same weights, by whose ranges.
@@ -193,6 +198,7 @@ class Audit:
     who: str
     model: str
     data: str
+    preprocess: str
     samples: int
     judges: int
     tensors: tuple[TensorRow, ...]
@@ -206,9 +212,7 @@ class Audit:
     def wide(self) -> tuple[TensorRow, ...]:
         """Tensors whose range is too wide, worst first."""
         return tuple(
-            row
-            for row in self.tensors
-            if row.ratio > TOO_WIDE[self.subject] and not row.prescribed
+            row for row in self.tensors if row.ratio > TOO_WIDE[self.subject] and not row.prescribed
         )
 
     @property
@@ -222,10 +226,10 @@ class Audit:
 
     @property
     def headline(self) -> str:
-        """One sentence."""
-        from tfq_ext.repair.audit.advice import headline
+        """What was found and what it costs, one line."""
+        from tfq_ext.repair.audit.advice import headline, scores
 
-        return headline(self)
+        return f"{headline(self)} {scores(self)}".strip()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values; what is not finite becomes null."""

@@ -39,19 +39,14 @@ def trials(
         exact: tensor -> exact range, tensors that must share a grid joined.
         own: tensor -> exact range of its own.
     """
-    weights = replace(given, ranges={})
     shared = simulate.emit(pivot, Plan(ranges=exact, keep_float=given.keep_float)).content
     grids = Plan(ranges=given.ranges, keep_float=given.keep_float)
     return {
-        WEIGHTS: simulate.emit(pivot, _weights_only(pivot, weights)).content,
+        WEIGHTS: simulate.emit(pivot, replace(given, ranges={})).content,
         ACTIVATIONS: apart(shared, own, copies(pivot)),
         SHARED: shared,
         RANGES: simulate.emit(pivot, grids).content,
     }
-
-
-def _weights_only(pivot: Model, plan: Plan) -> Plan:
-    return replace(plan, ranges={}, weights={n: w for n, w in plan.weights.items()})
 
 
 def apart(content: bytes, own: Mapping[str, Range], copied: Iterable[str]) -> bytes:
@@ -67,9 +62,11 @@ def apart(content: bytes, own: Mapping[str, Range], copied: Iterable[str]) -> by
         if code != "FAKE_QUANT":
             continue
         name = _rounded_tensor(graph, op, own)
-        ends = Range(float(op.builtinOptions.min), float(op.builtinOptions.max))
-        alone = name is not None and name not in skip
-        grid = QParams.from_range(*((INT8_ACTIVATION, own[name]) if alone else (FINE, ends)))
+        if name is None or name in skip:
+            ends = Range(float(op.builtinOptions.min), float(op.builtinOptions.max))
+            grid = QParams.from_range(FINE, ends)
+        else:
+            grid = QParams.from_range(INT8_ACTIVATION, own[name])
         options = op.builtinOptions
         options.min, options.max = (np.float32(e) for e in (grid.range.min, grid.range.max))
         options.numBits = grid.spec.bits

@@ -16,7 +16,7 @@ def neg_to_mul(model: Model) -> list[str]:
     touched = []
     for graph, _, op, code in list(model.walk()):
         if code == "NEG" and graph.dtype(op.outputs[0]) == "float32":
-            _become_mul(graph, op, _scalar(graph, op, np.float32(-1)))
+            become_mul(graph, op, int(op.inputs[0]), _scalar(graph, op, np.float32(-1)))
             touched.append(graph.name(op.outputs[0]))
     return touched
 
@@ -38,7 +38,7 @@ def div_to_mul(model: Model) -> list[str]:
             values=(1.0 / divisor.astype(np.float64)).astype(np.float32),
         )
         activation = op.builtinOptions.fusedActivationFunction if op.builtinOptions else 0
-        _become_mul(graph, op, factor, activation)
+        become_mul(graph, op, int(op.inputs[0]), factor, activation)
         touched.append(graph.name(op.outputs[0]))
     return touched
 
@@ -50,7 +50,7 @@ def square_to_mul(model: Model) -> list[str]:
         if graph.dtype(op.outputs[0]) != "float32":
             continue
         if code == "SQUARE" or (code == "POW" and _is_two(graph, op)):
-            _become_mul(graph, op, int(op.inputs[0]))
+            become_mul(graph, op, int(op.inputs[0]), int(op.inputs[0]))
             touched.append(graph.name(op.outputs[0]))
     return touched
 
@@ -65,11 +65,12 @@ def _scalar(graph: Graph, op: Any, value: np.float32) -> int:
     return patch.add_tensor(graph, name, "float32", (), values=np.asarray(value))
 
 
-def _become_mul(graph: Graph, op: Any, other: int, activation: int = 0) -> None:
+def become_mul(graph: Graph, op: Any, left: int, right: int, activation: int = 0) -> None:
+    """Make `op` the product of two tensors, keeping its output."""
     options = schema.MulOptionsT()
     options.fusedActivationFunction = activation
     op.opcodeIndex = patch.add_op_code(graph.model, "MUL")
-    op.inputs = [int(op.inputs[0]), other]
+    op.inputs = [left, right]
     op.builtinOptionsType = schema.BuiltinOptions.MulOptions
     op.builtinOptions = options
     op.builtinOptions2Type, op.builtinOptions2 = 0, None

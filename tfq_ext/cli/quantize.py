@@ -1,0 +1,127 @@
+"""`tfq quantize`: any float model to a verified .tflite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfq_ext.cli import options
+from tfq_ext.cli.errors import EXIT_CODES
+
+EPILOG = f"""\b
+Examples:
+  tfq quantize model.keras --data images/ --preprocess scale=1/127.5,mean=1
+  tfq quantize model.tflite --data samples.npz --limit 200 -o small.tflite
+  tfq quantize saved_model/ --data x.npy --recipe int16x8 --strict
+  tfq quantize model.keras --recipe dynamic
+  tfq quantize model.keras --data x.npy --recipe my.toml --set weights.bits=4
+
+{EXIT_CODES}"""
+
+IO_TYPES = click.Choice(["float32", "int8", "uint8", "int16"])
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model")
+@options.data_options
+@click.option("--recipe", default="int8", show_default=True, help="Name (tfq recipes) or file.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The .tflite to write.  [default: MODEL.RECIPE.tflite, here]",
+)
+@click.option("--calibrator", metavar="NAME", help="Such as auto, minmax, mse, percentile:99.99.")
+@click.option("--relu6", type=click.Choice(["keep", "relu"]), help="relu drops the caps at 6.")
+@click.option("--strict/--no-strict", default=None, help="An op that stays float is an error.")
+@click.option("--input-type", type=IO_TYPES, help="What the file takes.")
+@click.option("--output-type", type=IO_TYPES, help="What the file gives.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of everything random.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change any field of the recipe; repeat for several.",
+)
+@options.model_options
+@options.threads
+@options.checkpoint
+@options.as_json
+@click.option("--report", type=click.Path(path_type=Path), help="Write the account as JSON too.")
+@options.verbose
+def quantize(
+    model: str,
+    recipe: str,
+    output: Path | None,
+    report: Path | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **chosen: Any,
+) -> None:
+    """Quantize a float MODEL into a verified .tflite.
+
+    MODEL is a .keras or .h5 file, a SavedModel folder, or a float .tflite of any origin. The file
+    is read back after writing: every integer, scale and zero point is the chosen one.
+    """
+    wanted = changed_recipe(recipe, settings, chosen)
+    inputs = [model, *([chosen["data"]] if chosen["data"] else [])]
+    target = options.check_target(output or default_output(model, recipe), inputs=inputs)
+    if report is not None:
+        options.check_target(report, inputs=[*inputs, str(target)])
+    options.check_data(chosen["data"], wanted, recipe)
+
+    import tfq_ext
+
+    result = tfq_ext.quantize(
+        model,
+        recipe=wanted,
+        custom_objects=chosen.pop("custom_objects") or None,
+        signatures=chosen.pop("signatures") or None,
+        **chosen,
+    )
+    result.save(target)
+    if report is not None:
+        from tfq_ext._files import write_atomic
+
+        write_atomic(report, f"{result.to_json()}\n".encode())
+    tell(result, target, as_json)
+
+
+RECIPE_FIELDS = ("calibrator", "relu6", "strict", "input_type", "output_type", "seed")
+
+
+def changed_recipe(recipe: str, settings: tuple[str, ...], chosen: dict[str, Any]) -> Any:
+    """The recipe with --set and the options that are fields of it; takes those out of `chosen`."""
+    from tfq_ext.errors import RecipeError
+    from tfq_ext.recipe import load_recipe
+
+    table = options.parse_settings(settings)
+    for name in RECIPE_FIELDS:
+        value = chosen.pop(name)
+        if value is not None and name in table:
+            raise RecipeError(f"{name} is given by --set and by an option of its own; keep one.")
+        if value is not None:
+            table[name] = value
+    return load_recipe({**table, "base": load_recipe(recipe)}) if table else load_recipe(recipe)
+
+
+def default_output(model: str, recipe: str) -> Path:
+    """MODEL.RECIPE.tflite in the working directory."""
+    stem = Path(model).resolve().name if Path(model).is_dir() else Path(model).stem
+    return Path(f"{stem}.{Path(recipe).stem if Path(recipe).is_file() else recipe}.tflite")
+
+
+def tell(result: Any, target: Path, as_json: bool) -> None:
+    """The account: a plain one for people, all of it for machines."""
+    if as_json:
+        from tfq_ext.report.machine import dumps
+
+        click.echo(dumps({"output": str(target), **result.to_dict()}))
+        return
+    from tfq_ext.report.console import stdout
+    from tfq_ext.report.tables import account_view
+
+    stdout().print(account_view(result, target))

@@ -1,0 +1,150 @@
+"""What an account says that somebody should act on: values, and one sentence each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tfq_ext.recipe import Recipe
+from tfq_ext.repair.ranges import RangeChoice
+from tfq_ext.report import words
+from tfq_ext.result import Account, Result, WeightRow
+from tfq_ext.spec import Range
+
+_LEADING = re.compile(r"(?:(\d+) )?(.*)", re.DOTALL)
+RUINED = 8.0  # a shared range this many times as wide as an input's own: 3 of its 8 bits are lost
+REMEDIES = (
+    "scale the inputs alike in the model (normalise boxes to 0..1 before they meet)",
+    "take them out as separate outputs instead of joining them",
+    "keep that op float: a rule with its tensor name and keep_float = true",
+)
+VARIANTS = {"minmax": "min-max", "auto": "auto", "polished": "after polishing"}
+
+
+@dataclass(frozen=True)
+class Ruined:
+    """A tensor that must share a grid far wider than its own range.
+
+    Args:
+        tensor: the narrow one, with its observed range `own`.
+        shared: range of the grid.
+        widest: the source that makes it wide.
+        joined: op codes that force them together.
+        ratio: width of the shared range over that of its own.
+    """
+
+    tensor: str
+    own: Range
+    shared: Range
+    widest: str
+    joined: tuple[str, ...]
+    ratio: float
+
+    @property
+    def bits(self) -> float:
+        """Bits of resolution lost."""
+        return math.log2(self.ratio)
+
+    def __str__(self) -> str:
+        return (
+            f"{' and '.join(self.joined)} gives {words.short(self.tensor)} the range "
+            f"{words.interval(self.shared)} of {words.short(self.widest)}; its own is "
+            f"{words.interval(self.own)}: {self.ratio:.0f} times too wide, "
+            f"{self.bits:.1f} bits lost"
+        )
+
+
+def ruined_inputs(ranges: tuple[RangeChoice, ...]) -> list[Ruined]:
+    """Inputs of concat-like ops that lose over 3 bits to a neighbour, the worst first."""
+    rows = []
+    for choice in ranges:
+        if not choice.joined or choice.spread <= RUINED:
+            continue
+        widest = max(choice.sources, key=lambda name: choice.sources[name].width)
+        for tensor, own in choice.sources.items():
+            ratio = choice.range.width / own.width if own.width > 0 else 1.0
+            if ratio > RUINED:
+                codes = tuple(dict.fromkeys(choice.joined))
+                rows.append(Ruined(tensor, own, choice.range, widest, codes, ratio))
+    return sorted(rows, key=lambda row: -row.ratio)
+
+
+def noisiest(ranges: tuple[RangeChoice, ...], n: int = 5) -> list[tuple[RangeChoice, float]]:
+    """The ranges that cost most, with their signal-to-noise ratio (dB) at the consumers."""
+    judged = [(row, words.decibel(min(row.noise.values()))) for row in ranges if row.noise]
+    return sorted(judged, key=lambda pair: pair[1])[:n]
+
+
+def weakest(weights: tuple[WeightRow, ...], n: int = 3) -> list[WeightRow]:
+    """The weights that rounding hurt most."""
+    return sorted(weights, key=lambda row: row.sqnr_db)[:n]
+
+
+def gathered(weights: Iterable[WeightRow]) -> list[str]:
+    """The notes of all weights, equal ones told once: "22 near-dead channels: ... (10 weights)"."""
+    totals: dict[str, tuple[int, list[str]]] = {}
+    for row in weights:
+        for note in row.notes:
+            number, rest = _LEADING.fullmatch(note).groups()  # type: ignore[union-attr]
+            total, tensors = totals.get(rest, (0, []))
+            totals[rest] = (total + int(number or 0), [*tensors, row.tensor])
+    return [
+        f"{f'{total} ' if total else ''}{rest} "
+        f"({words.short(tensors[0])}{f' and {len(tensors) - 1} more' if tensors[1:] else ''})."
+        for rest, (total, tensors) in totals.items()
+    ]
+
+
+def integer_share(account: Account) -> str:
+    """One sentence on the ops that stayed float."""
+    total = sum(n for op, n in account.ops.items() if op not in ("QUANTIZE", "DEQUANTIZE"))
+    stayed = len(account.float_ops)
+    if not stayed:
+        return f"All {total} ops are integer."
+    return f"{stayed} of {total} ops stayed float."
+
+
+def recipe_line(recipe: Recipe) -> str:
+    """What was asked for, in one line."""
+    if recipe.mode == "fp16":
+        return "float16 weights, float arithmetic"
+    grid = recipe.weights
+    per = "per channel" if grid.per_channel else "per tensor"
+    parts = [f"{grid.bits}-bit weights {per}, {grid.rounding}"]
+    if recipe.needs_data:
+        parts.append(f"{recipe.activations.bits}-bit activations, {recipe.calibrator} ranges")
+    else:
+        parts.append("float activations" if recipe.mode == "weight_only" else "ranges at run time")
+    return "; ".join(parts)
+
+
+def sample_line(result: Result) -> str | None:
+    """How many samples did what."""
+    p = result.provenance
+    if not p.samples:
+        return None
+    held = f", {p.held_back} more held back to judge them" if p.held_back else ""
+    return f"{words.count(p.samples, 'sample')} observed for the ranges{held}."
+
+
+def variant_line(tried: Mapping[str, float]) -> str | None:
+    """Output SQNR on the held-back samples, by way of choosing ranges."""
+    if not tried:
+        return None
+    rows = [f"{VARIANTS.get(name, name)} {words.db(value)}" for name, value in tried.items()]
+    return f"Output SQNR on held-back samples: {', '.join(rows)}."
+
+
+def release_line(account: Account) -> str | None:
+    """What ReLU6 -> ReLU changed in the float model."""
+    if not account.released:
+        return None
+    worst = max(account.released, key=lambda row: row.share)
+    changed = sum(row.share > 0 for row in account.released)
+    return (
+        f"ReLU6 became ReLU: {changed} of {words.count(len(account.released), 'tensor')} pass 6; "
+        f"most of all {words.short(worst.tensor)}, {worst.share:.2%} of its values. "
+        "The float model that all is measured against is the one without the caps."
+    )
