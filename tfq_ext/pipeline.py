@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,8 +16,9 @@ from tfq_ext.emit.plan import Plan
 from tfq_ext.emit.result import Emitted, Note
 from tfq_ext.emit.to_float import Pivot, to_float
 from tfq_ext.emit.verify import verify, verify_constants
-from tfq_ext.errors import DataError, StrictError
+from tfq_ext.errors import DataError, StrictError, TfqWarning
 from tfq_ext.recipe import Recipe, load_recipe
+from tfq_ext.repair.contradiction import contradiction
 from tfq_ext.repair.layerwise import with_codes
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import Choices, make_plan, op_choices
@@ -31,7 +33,6 @@ from tfq_ext.tflite import passes
 from tfq_ext.tflite.inputs import input_specs, pixel_ranges
 from tfq_ext.tflite.passes import PASSES
 from tfq_ext.tflite.read import Model
-
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,9 @@ def calibrate(
     kept, held_back = _split(samples, recipe)
     shown = progress(kept, label="observing", enabled=show_progress)
     stats = observe(model, shown, threads=threads, checkpoint=checkpoint)
+    sentence = contradiction(pivot, kept, stats)
+    if sentence is not None:
+        warnings.warn(sentence, TfqWarning, stacklevel=3)
     return Calibrated(pivot, rewritten, stats, held_back, pixel_ranges(model, pre))
 
 

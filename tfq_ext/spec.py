@@ -119,7 +119,7 @@ class QParams:
         """The grid for a real range, zero point nudged to a code; one scale.
 
         Symmetric grids take max(|min|, |max|). The arithmetic is that of TFLite's converter
-        (scale in float32, then z = qmin - round(min / s), ties away from zero), so that the
+        (scale in float32, then z = round(qmin - min / s), ties away from zero), so that the
         file reads back bit for bit.
         """
         lo, hi = np.float32(r.min), np.float32(r.max)
@@ -129,7 +129,7 @@ class QParams:
         if hi == lo:
             return cls(spec, 1.0, 0)
         scale = np.maximum((hi - lo) / np.float32(spec.qmax - spec.qmin), np.float32(TINY))
-        z = spec.qmin - round_half_away(float(lo) / float(scale))
+        z = round_half_away(spec.qmin - float(lo) / float(scale))
         return cls(spec, scale, int(np.clip(z, spec.qmin, spec.qmax)))
 
     @property

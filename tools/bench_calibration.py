@@ -9,7 +9,8 @@ used. The known figures are of MobileNetV2 at 224 x 224 with ImageNet weights (f
 the histograms' cache misses, so `--random` normal noise gives nearly the same times.
 
 Each contender has a process of its own, and the processes take turns, round after round; the
-medians are printed. "ms a sample" is the time from one sample being asked for to the next, the
+medians are printed, with the best round beside, which shows how much other programs took part. "ms
+a sample" is the time from one sample being asked for to the next, the
 same clock for everybody; "start, end" is what a whole call takes beyond that (opening
 interpreters, freezing statistics). Memory is the peak of the process, and how far that is above
 what it held before, with its modules imported and the samples loaded. Close other programs.
@@ -175,7 +176,7 @@ def summary(turns: dict[str, list[Turn]]) -> list[dict[str, Any]]:
     """Medians and ratios, one row a contender. Ratios are medians of those within a round."""
     rows = []
     for name, mine in turns.items():
-        row = {"name": name, **asdict(middle(mine))}
+        row = {"name": name, **asdict(middle(mine)), "best_ms": min(t.ms for t in mine)}
         for column, other in (("of_plain", PLAIN), ("of_ours", OURS)):
             if other in turns:
                 pairs = zip(mine, turns[other], strict=True)
@@ -207,11 +208,21 @@ def target(row: dict[str, Any]) -> str:
 
 def shown(rows: Sequence[dict[str, Any]]) -> str:
     """The table that is printed."""
-    head = ("", "ms a sample", "x inference", "x ours", "start, end ms", "peak MB", "growth MB")
+    head = (
+        "",
+        "ms a sample",
+        "best",
+        "x inference",
+        "x ours",
+        "start, end ms",
+        "peak MB",
+        "growth MB",
+    )
     lines = [
         (
             row["name"],
             f"{row['ms']:.2f}",
+            f"{row['best_ms']:.2f}",
             f"{row.get('of_plain', float('nan')):.2f}",
             f"{row.get('of_ours', float('nan')):.2f}",
             f"{row['ends_ms']:.0f}",

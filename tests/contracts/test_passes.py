@@ -29,6 +29,15 @@ def _tied() -> Model:
     return net.done("scores")
 
 
+def _masked() -> Model:
+    """x + zeros_like(x): alone, the zeros would have no size to measure an error by."""
+    net = Net()
+    net.input("x", X((2, 8)))
+    net.op("ZEROS_LIKE", "zeros", "x")
+    net.op("ADD", "sum", "x", "zeros", options=("AddOptions", {}))
+    return net.done("sum")
+
+
 # One model per pass that the pass must touch.
 MODELS: dict[str, list[Model]] = {
     "neg_to_mul": [build("NEG", Example((X((2, 8)),), ("NegOptions", {})))],
@@ -41,6 +50,7 @@ MODELS: dict[str, list[Model]] = {
     "add_n_to_add": [
         build("ADD_N", Example((X((2, 8)),) * n, ("AddNOptions", {}))) for n in (2, 3, 5)
     ],
+    "zeros_like_to_mul": [_masked()],
     "untie": [_tied()],
     "squared_difference_to_mul": [
         build("SQUARED_DIFFERENCE", EXAMPLES["SQUARED_DIFFERENCE"]),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from tfq_ext.tflite.read import Model
 from tfq_ext.tflite.runner import Runner
 
 SHAPE = (8, 8, 3)
@@ -69,6 +70,12 @@ def integer_only(c: Any, tf: Any) -> None:
     c.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
 
 
+def int8_ops_without_data(c: Any, tf: Any) -> None:
+    """TensorFlow refuses this."""
+    default(c, tf)
+    c.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+
+
 def uint8_border(c: Any, tf: Any) -> None:
     integer_only(c, tf)
     c.inference_input_type = tf.uint8
@@ -76,8 +83,12 @@ def uint8_border(c: Any, tf: Any) -> None:
 
 
 def int8_by_type(c: Any, tf: Any) -> None:
+    def representative_dataset() -> Iterator[list[Any]]:
+        for x in tf.data.Dataset.from_tensor_slices(images(40)).batch(1).take(40):
+            yield [tf.cast(x, tf.float32)]
+
     default(c, tf)
-    c.representative_dataset = tf.lite.RepresentativeDataset(dataset(images(40)))
+    c.representative_dataset = tf.lite.RepresentativeDataset(representative_dataset)
     c.target_spec.supported_types = {tf.int8}
 
 
@@ -130,3 +141,8 @@ def outputs(content: bytes, x: np.ndarray) -> np.ndarray:
     """The first output in reals, for the one input."""
     runner = Runner(content)
     return next(iter(runner({next(iter(runner.inputs)): x}).values()))
+
+
+def codes(content: bytes) -> list[str]:
+    """Op names of a file, in order."""
+    return [code for *_, code in Model.parse(content).walk()]

@@ -17,18 +17,6 @@ DATASET_NOISE = 0.1  # dB: two float-near files differ by this from one held-out
 
 
 @pytest.fixture(scope="module")
-def tf():
-    return pytest.importorskip("tensorflow")
-
-
-@pytest.fixture(scope="module")
-def network(tf):
-    import keras
-
-    return models.network(keras)
-
-
-@pytest.fixture(scope="module")
 def both(tf, network):
     """Script name -> the two files, each converted once."""
     made: dict[str, tuple[bytes, bytes]] = {}

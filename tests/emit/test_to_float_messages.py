@@ -31,7 +31,7 @@ SAYINGS = [
     ("The model provided has never been called.", r"Call it once on a batch"),
     ("The model is larger than 2GB", r"2 GiB that a \.tflite can hold"),
     ("function which references an 'untracked' resource.", r"tf\.saved_model\.save\(module"),
-    ("module 'tensorflow' has no attribute 'lite'", r"supports TensorFlow 2\.19 to 2\.21"),
+    ("module 'tensorflow' has no attribute 'lite'", r"supports TensorFlow 2\.18\.1 to 2\.21"),
 ]
 
 

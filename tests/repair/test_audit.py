@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 
@@ -15,7 +16,7 @@ from tfq_ext.emit.plan import Plan
 from tfq_ext.errors import DataError, ModelError, RecipeError
 from tfq_ext.recipe import load_recipe
 from tfq_ext.repair.audit import Audit, audit, waterfall
-from tfq_ext.repair.audit.advice import headline, next_steps, scores
+from tfq_ext.repair.audit.advice import command, headline, next_steps, scores
 from tfq_ext.repair.audit.names import short_names
 from tfq_ext.repair.audit.recorded import explain
 from tfq_ext.repair.audit.stored import facts, integer_file, plan_of
@@ -315,9 +316,29 @@ def test_the_headline_counts_the_wide_ones_and_names_the_worst():
     assert first.command == "tfq quantize m.keras --data d.npy -o m.int8.tflite"
 
 
+@pytest.mark.parametrize(
+    ("fields", "recipe", "scale", "wanted"),
+    [
+        ({}, "int8-minmax", "", "tfq quantize m.keras --data d.npy --recipe int8-minmax -o "),
+        ({"data": "my data"}, "int8", "", "tfq quantize m.keras --data 'my data' -o "),
+        ({"preprocess": "crop=8"}, "int8", "mse", "--preprocess crop=8 --set weights.scale=mse"),
+        ({"model": "MODEL"}, "int8-minmax", "", "quantize(model, 'd.npy', recipe='int8-minmax')"),
+        ({"data": "DATA"}, "int8", "", "tfq_ext.quantize('m.keras', data)"),
+    ],
+)
+def test_commands_can_be_typed(fields, recipe, scale, wanted):
+    assert wanted in command(blank(**fields), recipe, scale)
+
+
+def test_the_call_for_weight_scales_is_a_recipe_that_loads():
+    call = command(blank(model="MODEL", data="DATA"), "int8", "mse")
+    recipe = load_recipe(ast.literal_eval(call.partition("recipe=")[2].rstrip(")")))
+    assert recipe.weights.scale == "mse"
+
+
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_the_report_keeps_its_width_and_escapes_brackets(width):
-    label = "model[/bold]/[red]layer"
+    label = "[/b][red]a"
     rows = tuple(
         TensorRow(f"t{k}", f"{label}{k}", "CONV_2D", Range(-2, 2), Range(-1, 1)) for k in range(5)
     )
@@ -326,7 +347,7 @@ def test_the_report_keeps_its_width_and_escapes_brackets(width):
     lines = text.splitlines()
     commands = [line for line in lines if line.startswith("    tfq ")]
     assert max(len(line) for line in lines if line not in commands) <= width
-    assert "[/bold]" in text
+    assert "[/b][red]a0" in text
     assert "worst 3 of 5" in text
     assert "removes 1%" in text
 

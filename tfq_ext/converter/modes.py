@@ -1,6 +1,6 @@
 """From the attributes of a TFLiteConverter to the mode that they ask for: one table.
 
-Source: `QuantizationMode` in tensorflow/lite/python/lite.py, TensorFlow 2.19 to 2.21.
+Source: `QuantizationMode` in tensorflow/lite/python/lite.py, TensorFlow 2.18 to 2.21.
 """
 
 from __future__ import annotations

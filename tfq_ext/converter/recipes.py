@@ -69,8 +69,10 @@ def with_small_weights_float(recipe: Recipe, model: Model) -> Recipe:
     facts = {**WEIGHTS, **LOOKUPS}
     names = []
     for graph, _, op, code in model.walk():
-        fact = facts.get(code)
-        weight = graph.constant(int(op.inputs[fact.weight])) if fact else None
+        if code not in facts:
+            continue
+        tensor = int(op.inputs[facts[code].weight])
+        weight = graph.constant(tensor) if graph.dtype(tensor) == "float32" else None
         if weight is not None and weight.size < DYNAMIC_ELEMENTS:
             names.append(re.escape(graph.name(op.outputs[0])))
     if not names:

@@ -9,7 +9,7 @@ from tfq_ext.emit.plan import Plan
 from tfq_ext.recipe import OpChoice, Recipe
 from tfq_ext.repair.ranges import RangeChoice
 from tfq_ext.repair.weights import WeightChoice
-from tfq_ext.tflite.facts import WEIGHTS
+from tfq_ext.tflite.facts import FLOAT_ONLY, WEIGHTS
 from tfq_ext.tflite.grids import float_activations
 from tfq_ext.tflite.read import Model
 
@@ -72,7 +72,9 @@ def make_plan(
     An output that the recipe keeps float gets no range, so that its op stays float.
     """
     by_name = {name: row.range for row in ranges for name in row.tensors}
-    keep = choices.keep_float
+    codes = choices.codes.items()
+    keep = {name: FLOAT_ONLY[code] for name, code in codes if code in FLOAT_ONLY}
+    keep |= choices.keep_float
     if recipe.output_calibrator == "float":
         for graph in pivot.graphs[:1]:
             outputs = set(graph.outputs) & set(float_activations(graph))

@@ -52,32 +52,36 @@ COLUMNS = (
 )
 LEGEND = (
     "TF: TFLiteConverter. agree: % of images with the float model's answer. SQNR: logits against "
-    "the float model's. ms: median of one image on one thread, files taking turns; x float: by the float model's."
+    "the float model's. ms: median of one image on one thread, files taking turns; x float: by the "
+    "float model's."
 )
 
 
 def comparison_table(rows: Sequence[Row]) -> Table:
     """One line a file."""
-    table = plain_table(COLUMNS, [_cells(row) for row in rows])
+    table = plain_table(COLUMNS, [_cells(row, k == 0) for k, row in enumerate(rows)])
     for column in table.columns:
         column.no_wrap = True
     return table
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}"
 
 
 def _ratio(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
-def _cells(row: Row) -> list[str | Text]:
+def _cells(row: Row, is_float: bool) -> list[str | Text]:
     a, t = row.accuracy, row.latency
-    is_float = a.drop is None
     return [
         Text(row.name, "bold"),
         f"{row.size / 1e3:.1f}",
         _top1(a),
         "" if is_float or a.agreement is None else f"{100 * a.agreement:.1f}",
         "" if is_float else f"{a.sqnr_db:.1f}",
-        f"{t.median_ms:.3g}",
+        _milliseconds(t.median_ms),
         _ratio(t.ratio),
     ]
 

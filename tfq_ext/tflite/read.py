@@ -220,6 +220,8 @@ def read_bytes(source: str | os.PathLike[str] | bytes | bytearray) -> bytes:
     if isinstance(source, bytes | bytearray):
         return bytes(source)
     try:
+        if (size := Path(source).stat().st_size) > MAX_BYTES:  # before it fills the memory
+            raise ModelError(f"{source} has {size} bytes; a .tflite holds at most 2 GiB.")
         return Path(source).read_bytes()
     except OSError as error:
         raise ModelError(f"Cannot read {source}: {error.strerror or error}.") from None

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfq_ext.emit.quiet import Chatter, quiet
 from tfq_ext.emit.to_float import messages
+from tfq_ext.emit.to_float.first_norm import FirstNorm
 from tfq_ext.emit.to_float.flatbuffer import choose_signatures, fold_constants, unique_names
 from tfq_ext.emit.to_float.quantized import refuse_quantized
 from tfq_ext.emit.to_float.request import Converted, Request, import_objects
@@ -29,6 +30,7 @@ class Pivot:
         digest: sha256 of the source's bytes; for an object in memory, of its weights and ops.
         notes: what was changed on the way, one sentence each.
         log: what the converter printed.
+        first_norm: what the first BatchNorm of a Keras model remembers of its training inputs.
     """
 
     model: Model
@@ -36,6 +38,7 @@ class Pivot:
     digest: str
     notes: tuple[str, ...] = ()
     log: str = ""
+    first_norm: FirstNorm | None = None
 
 
 def to_float(
@@ -82,7 +85,8 @@ def to_float(
             "Copy or export it again."
         ) from error
     digest = converted.digest or content_digest(model)
-    return Pivot(model, converted.kind or kind.kind, digest, tuple(notes), log)
+    source_kind = converted.kind or kind.kind
+    return Pivot(model, source_kind, digest, tuple(notes), log, converted.first_norm)
 
 
 def _convert(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfq_ext.repair.audit.values import EXACT, Audit, SharedGrid, Step
+from tfq_ext.repair.audit.values import EXACT, PLACEHOLDERS, Audit, SharedGrid, Step
 from tfq_ext.repair.audit.waterfall import ACTIVATIONS, RANGES, SHARED, WEIGHTS
 
 WORTH_DB = 0.1  # less is within what another choice of samples changes
@@ -113,17 +113,38 @@ def _quantize(audit: Audit) -> Advice:
         )
     return Advice(
         f"Quantize with {best.name}: {gain:+.1f} dB on samples that no range has seen.",
-        command(audit, "int8-minmax" if best.name == EXACT else ""),
+        command(audit, "int8-minmax" if best.name == EXACT else "int8"),
     )
 
 
-def command(audit: Audit, recipe: str = "") -> str:
-    """`tfq quantize` as it would be typed."""
+def command(audit: Audit, recipe: str = "int8", scale: str = "") -> str:
+    """`tfq quantize` as it would be typed, or the call where objects were given, not paths.
+
+    Args:
+        audit: with model, data and preprocessing.
+        recipe: name of the recipe.
+        scale: how weight scales are chosen; "" as the recipe says.
+    """
+    if PLACEHOLDERS & {audit.model, audit.data}:
+        return _call(audit, recipe, scale)
     target = f"{Path(audit.model).stem or 'model'}.int8.tflite"
     parts = ["tfq", "quantize", audit.model, "--data", audit.data]
     parts += ["--preprocess", audit.preprocess] if audit.preprocess else []
-    parts += ["--recipe", recipe] if recipe else []
+    parts += ["--recipe", recipe] if recipe != "int8" else []
+    parts += ["--set", f"weights.scale={scale}"] if scale else []
     return " ".join(shlex.quote(part) for part in [*parts, "-o", target])
+
+
+def _call(audit: Audit, recipe: str, scale: str) -> str:
+    model, data = (
+        name.lower() if name in PLACEHOLDERS else repr(name) for name in (audit.model, audit.data)
+    )
+    options = [f"preprocess={audit.preprocess!r}"] if audit.preprocess else []
+    if scale:
+        options.append(f"recipe={ {'base': recipe, 'weights': {'scale': scale}} }")
+    elif recipe != "int8":
+        options.append(f"recipe={recipe!r}")
+    return f"tfq_ext.quantize({', '.join([model, data, *options])})"
 
 
 def dominant_sentence(audit: Audit) -> str:
@@ -151,8 +172,8 @@ def _weights(audit: Audit) -> Advice:
             "channel its own, which is the default here.",
         )
     return Advice(
-        'The weights cost most: try scales chosen by squared error, `[weights] scale = "mse"` '
-        "in a recipe file."
+        "Most of the noise is rounded weights: try scales chosen by squared error.",
+        command(audit, scale="mse"),
     )
 
 

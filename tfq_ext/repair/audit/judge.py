@@ -12,6 +12,7 @@ from tfq_ext.repair.audit.scene import Options, Scene
 from tfq_ext.repair.audit.tensors import true_ranges
 from tfq_ext.repair.audit.values import Audit, Variant
 from tfq_ext.samples import progress
+from tfq_ext.validate.accuracy import evaluate
 
 
 def judged(
@@ -26,8 +27,6 @@ def judged(
         files: integer files (path or bytes) by variant.
         options: threads, progress.
     """
-    from tfq_ext.validate.accuracy import evaluate
-
     own = true_ranges(scene.stats) | dict(scene.base.fixed)
     trials = waterfall.trials(scene.model, given, scene.plan.ranges, own)
     models = {"float": scene.model.to_bytes(), **files, **_keyed(trials)}

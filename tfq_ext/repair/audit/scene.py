@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tfq_ext.calibrate.stats import Stats
 from tfq_ext.emit.plan import Plan
 from tfq_ext.emit.to_float import Pivot
 from tfq_ext.errors import DataError
+from tfq_ext.pipeline import Calibrated, calibrate
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import make_plan, op_choices
@@ -18,9 +18,6 @@ from tfq_ext.repair.weights import choose_weights, layers
 from tfq_ext.samples import Preprocess, Samples, open_samples
 from tfq_ext.tflite.inputs import input_specs
 from tfq_ext.tflite.read import Model
-
-if TYPE_CHECKING:
-    from tfq_ext.pipeline import Calibrated
 
 JUDGES = 1 / 3  # share of the samples that calibrates nothing and measures everything
 
@@ -79,8 +76,6 @@ def observe_scene(
     Raises:
         DataError: no samples, or one only.
     """
-    from tfq_ext.pipeline import calibrate
-
     samples, judges = _samples(pivot.model, data, evaluation, recipe, options)
     once = recipe.changed(input_type="float32", output_type="float32", limit=None)
     base = calibrate(

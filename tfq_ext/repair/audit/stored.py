@@ -11,7 +11,7 @@ import numpy as np
 from tfq_ext.emit.islands import float_ops
 from tfq_ext.emit.plan import Plan, WeightCodes
 from tfq_ext.emit.to_float.quantized import refuse_quantized
-from tfq_ext.emit.verify import Twins
+from tfq_ext.emit.twins import Twins
 from tfq_ext.errors import ModelError
 from tfq_ext.repair.audit.values import FileFacts
 from tfq_ext.spec import QParams, QSpec, Range
@@ -59,7 +59,7 @@ class Pairs:
         return dict(zip(mine, other, strict=True))
 
     def _by_name(self) -> dict[int, int]:
-        twins, found = Twins(self.file), {}
+        twins, found = Twins(self.file, self.graph), {}
         for k, op in enumerate(self.graph.ops):
             twin = twins.integer(self.graph.name(int(op.outputs[0])))
             other = None if twin is None else self.file.producer.get(twin)

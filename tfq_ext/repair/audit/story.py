@@ -12,6 +12,7 @@ from tfq_ext.emit.emitters import emit, emitter_for
 from tfq_ext.emit.plan import Plan
 from tfq_ext.emit.to_float import to_float
 from tfq_ext.errors import ModelError, RecipeError
+from tfq_ext.pipeline import finish
 from tfq_ext.recipe import Recipe, load_recipe
 from tfq_ext.repair.audit import waterfall
 from tfq_ext.repair.audit.judge import judged
@@ -161,8 +162,6 @@ def _files(
     scene: Scene, subject: str, content: Any, options: Options, fast: bool
 ) -> dict[str, Any]:
     """Integer files to judge: the subject's, with exact ranges, and what quantize() gives."""
-    from tfq_ext.pipeline import finish
-
     files = {subject: content, EXACT: _emitted(scene, scene.plan)}
     if not fast and scene.recipe.calibrator != "minmax":
         ours = finish(

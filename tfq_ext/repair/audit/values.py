@@ -17,6 +17,7 @@ Subject = Literal["converter", "file"]
 CONVERTER = "TFLiteConverter's ranges"
 FILE = "this file"
 EXACT = "exact min/max"
+PLACEHOLDERS = frozenset({"MODEL", "DATA"})  # for a model or data that is no path
 
 # A ratio of widths beyond this is called too wide. The converter saw the same samples, so what is
 # left is the rounding of kernels; a file was calibrated on samples that we do not know.

@@ -21,6 +21,16 @@ def neg_to_mul(model: Model) -> list[str]:
     return touched
 
 
+def zeros_like_to_mul(model: Model) -> list[str]:
+    """ZEROS_LIKE(x) -> x * 0 for finite x. Masks and `where` with a zero branch have it."""
+    touched = []
+    for graph, _, op, code in list(model.walk()):
+        if code == "ZEROS_LIKE" and graph.dtype(op.outputs[0]) == "float32":
+            become_mul(graph, op, int(op.inputs[0]), _scalar(graph, op, np.float32(0)))
+            touched.append(graph.name(op.outputs[0]))
+    return touched
+
+
 def div_to_mul(model: Model) -> list[str]:
     """x / c -> x * (1 / c) for a constant c without zeros (layer scales, averages)."""
     touched = []

@@ -6,7 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tfq_ext._table import Table
-from tfq_ext.tflite.passes.islands import div_to_mul, neg_to_mul, square_to_mul
+from tfq_ext.tflite.passes.islands import (
+    div_to_mul,
+    neg_to_mul,
+    square_to_mul,
+    zeros_like_to_mul,
+)
 from tfq_ext.tflite.passes.powers import add_n_to_add, pow_to_mul
 from tfq_ext.tflite.passes.relu6 import relu6_to_relu
 from tfq_ext.tflite.passes.untie import untie
@@ -43,6 +48,7 @@ PASSES: Table[Pass] = Table(
         "square_to_mul": Pass(square_to_mul, True, "SQUARE and POW 2: multiply by itself"),
         "pow_to_mul": Pass(pow_to_mul, True, "POW 3, 1/2, -1/2: MUL, SQRT, RSQRT"),
         "add_n_to_add": Pass(add_n_to_add, True, "ADD_N has no int8 kernel: a chain of ADD"),
+        "zeros_like_to_mul": Pass(zeros_like_to_mul, True, "ZEROS_LIKE: multiply by 0"),
         "untie": Pass(untie, True, "a weight read in different roles becomes one constant a role"),
         "squared_difference_to_mul": Pass(
             squared_difference_to_mul, True, "SQUARED_DIFFERENCE has no int16 kernel", wide=True

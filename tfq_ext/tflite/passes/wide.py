@@ -66,13 +66,11 @@ def _all(model: Model, code: str) -> list[tuple[Graph, Any]]:
     ]
 
 
-def _before(
-    graph: Graph, op: Any, code: str, inputs: list[int], output: int, options: Any
-) -> None:
+def _before(graph: Graph, op: Any, code: str, inputs: list[int], output: int, options: Any) -> None:
     named = None if options is None else (type(options).__name__.removesuffix("T"), options)
     patch.insert_op(graph, graph.ops.index(op), code, inputs, [output], options=named)
 
 
 def _scalar(graph: Graph, op: Any, value: float) -> int:
     name = f"{graph.name(op.outputs[0])}/{value:.3g}"
-    return patch.add_tensor(graph, name, "float32", (), values=np.float32(value).reshape(()))
+    return patch.add_tensor(graph, name, "float32", (), values=np.array(value, np.float32))
