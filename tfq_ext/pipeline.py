@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from tfq_ext.repair.contradiction import contradiction
 from tfq_ext.repair.layerwise import with_codes
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import Choices, make_plan, op_choices
-from tfq_ext.repair.polish import polish
+from tfq_ext.repair.polish import JUDGES, polish
 from tfq_ext.repair.ranges import RangeChoice, choose_ranges, releases
-from tfq_ext.repair.weights import WeightChoice, choose_weights, in_integers, layers
+from tfq_ext.repair.weights import WeightChoice, choose_weights, layers, worth_integers
 from tfq_ext.report.collect import account_of
 from tfq_ext.result import Provenance, Result
 from tfq_ext.samples import Preprocess, Samples, open_samples, progress
@@ -42,14 +43,18 @@ class Calibrated:
     Args:
         pivot: float model after the passes.
         rewritten: pass -> tensors that it touched.
-        stats: of the calibration samples; None where the recipe needs none.
-        held_back: samples that judge choices and make none.
+        stats: of all samples; None where the recipe needs none.
+        judged: of the held-back samples alone.
+        samples: those that are not held back.
+        held_back: samples that judge `auto`'s candidates.
         fixed: input tensor -> range known from the preprocessing.
     """
 
     pivot: Pivot
     rewritten: Mapping[str, Sequence[str]]
     stats: Stats | None = None
+    judged: Stats | None = None
+    samples: Samples | None = None
     held_back: Samples | None = None
     fixed: Mapping[str, Range] = field(default_factory=dict)
 
@@ -147,12 +152,18 @@ def calibrate(
         preprocess=pre,
     ).reusable()
     kept, held_back = _split(samples, recipe)
-    shown = progress(kept, label="observing", enabled=show_progress)
-    stats = observe(model, shown, threads=threads, checkpoint=checkpoint)
+    watch = partial(progress, label="observing", enabled=show_progress)
+    stats = observe(model, watch(kept), threads=threads, checkpoint=checkpoint)
+    judged = None
+    if held_back is not None:
+        beside = checkpoint and checkpoint.with_name(f"{checkpoint.name}-held-back")
+        judged = observe(model, watch(held_back), threads=threads, checkpoint=beside)
+        stats = stats.merge(judged)
     sentence = contradiction(pivot, kept, stats)
     if sentence is not None:
         warnings.warn(sentence, TfqWarning, stacklevel=3)
-    return Calibrated(pivot, rewritten, stats, held_back, pixel_ranges(model, pre))
+    known = pixel_ranges(model, pre)
+    return Calibrated(pivot, rewritten, stats, judged, kept, held_back, known)
 
 
 def finish(
@@ -179,11 +190,7 @@ def finish(
         read_back = verify_constants(emitted.content, draft.plan)
     stayed = _float_ops(emitted, draft.plan) if EMITTERS[name].static else []
     if recipe.strict and stayed:
-        rows = "; ".join(f"{row.op} {row.tensor}: {row.reason}" for row in stayed[:5])
-        raise StrictError(
-            f"strict: {len(stayed)} ops stayed float. {rows}. Allow them with strict = false, or "
-            "rewrite them in the model."
-        )
+        raise StrictError(_too_much_float(stayed))
     account = account_of(
         model,
         emitted.content,
@@ -220,10 +227,9 @@ def _choose(
     """Ranges, then weights on them, then a second look at the ranges on the emitted file."""
     model, held_back = calibrated.pivot.model, calibrated.held_back
     rows = layers(model, choices.ops, lookups=recipe.mode in ("dynamic", "weight_only"))
-    if recipe.mode == "static":  # the weight of a float op is not worth an error
-        rows = [row for row in rows if in_integers(row)]
+    rows = [row for row in rows if worth_integers(row, recipe.mode)]
     judges = list(held_back) if held_back is not None else []
-    watch = partial(progress, label="choosing ranges", enabled=show_progress)
+    watch = partial(progress, enabled=show_progress)
     ranges: Sequence[RangeChoice] = []
     used = frozenset[int]()
     if calibrated.stats is not None:
@@ -233,6 +239,7 @@ def _choose(
             calibrated.stats,
             recipe,
             held_back=judges,
+            judged=calibrated.judged,
             rounded=with_codes(model, {n: w.codes for n, w in first_guess.items()}),
             fixed=calibrated.fixed,
             threads=threads,
@@ -243,7 +250,8 @@ def _choose(
     plan = make_plan(model, recipe, choices, ranges, weights)
     tried: Mapping[str, float] = {}
     if judges and recipe.mode == "static" and any(row.noise for row in ranges):
-        polished = polish(model, plan, ranges, judges, threads=threads, watch=watch)
+        more = list(islice(calibrated.samples or (), JUDGES))
+        polished = polish(model, plan, ranges, judges, more=more, threads=threads, watch=watch)
         plan, ranges, tried = polished.plan, polished.ranges, polished.tried
     return _Draft(plan, ranges, weights, tried, used)
 
@@ -255,14 +263,23 @@ def _observed(stats: Stats) -> dict[str, Range]:
 def _split(samples: Samples, recipe: Recipe) -> tuple[Samples, Samples | None]:
     """Calibration samples, and those held back to judge `auto`'s choices (none otherwise)."""
     uses_auto = recipe.calibrator == "auto" or any(r.calibrator == "auto" for r in recipe.rules)
-    if not (uses_auto and recipe.hold_back) or (samples.count or 0) < 2:
+    if not (uses_auto and recipe.hold_back) or recipe.activations.bits == 16:
         return samples, None
-    return samples.split(recipe.hold_back, recipe.seed)
+    count = len(samples.keys())
+    return samples.split(recipe.hold_back, recipe.seed) if count > 1 else (samples, None)
 
 
 def _float_ops(emitted: Emitted, plan: Plan) -> list[FloatOp]:
     given = {note.tensor: note.reason for note in emitted.notes}
     return float_ops(Model.parse(emitted.content), {**given, **plan.keep_float}, plan.ranges)
+
+
+def _too_much_float(stayed: Sequence[FloatOp]) -> str:
+    rows = "; ".join(f"{row.op} {row.tensor}: {row.reason}" for row in stayed[:5])
+    return (
+        f"strict: {len(stayed)} ops stayed float. {rows}. Allow them with strict = false, or "
+        "rewrite them in the model."
+    )
 
 
 def _notes(calibrated: Calibrated, recipe: Recipe, used: frozenset[int]) -> list[Note]:

@@ -83,6 +83,9 @@ class Range:
         return Range(self.min * factor, self.max * factor)
 
 
+NO_RANGE = Range(0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class QParams:
     """An affine grid: real = scale * (code - zero_point).

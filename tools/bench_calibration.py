@@ -9,11 +9,13 @@ used. The known figures are of MobileNetV2 at 224 x 224 with ImageNet weights (f
 the histograms' cache misses, so `--random` normal noise gives nearly the same times.
 
 Each contender has a process of its own, and the processes take turns, round after round; the
-medians are printed, with the best round beside, which shows how much other programs took part. "ms
-a sample" is the time from one sample being asked for to the next, the
-same clock for everybody; "start, end" is what a whole call takes beyond that (opening
-interpreters, freezing statistics). Memory is the peak of the process, and how far that is above
-what it held before, with its modules imported and the samples loaded. Close other programs.
+medians are printed, and the best round beside them. "ms a sample" is the time from one sample
+being asked for to the next, the same clock for everybody; "start, end" is what a whole call takes
+beyond that (opening interpreters, freezing statistics). Memory is the peak of the process, and how
+far that is above what it held before, with its modules imported and the samples loaded.
+
+Close other programs: ours keeps every core at work, so on a machine with company it is slowed down
+more than those that leave cores idle.
 """
 
 from __future__ import annotations
@@ -143,7 +145,8 @@ def prepare(name: str, job: Job) -> Callable[[], Turn]:
         run(samples)
         whole = 1e3 * (time.perf_counter() - start)
         each, (_, peak) = samples.ms_each(), memory_mb()
-        return Turn(each, whole - len(samples.samples) * each, peak, peak - before)
+        fed = 1e3 * (samples.stamps[-1] - samples.stamps[0]) + each
+        return Turn(each, max(whole - fed, 0.0), peak, peak - before)
 
     return turn
 

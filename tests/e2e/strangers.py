@@ -86,5 +86,9 @@ def details(content: bytes) -> Iterator[tuple[str, str, str]]:
     """(op, data type of its first operand, of its first result) of the first subgraph."""
     graph = Model.parse(content).graphs[0]
     for op in graph.ops:
-        read = [t for t in map(int, op.inputs) if t >= 0]
-        yield graph.code(op), graph.dtype(read[0]) if read else "", graph.dtype(op.outputs[0])
+        ends = [next((graph.dtype(int(t)) for t in side if t >= 0), "") for side in _sides(op)]
+        yield graph.code(op), ends[0], ends[1]
+
+
+def _sides(op: Any) -> tuple[Any, Any]:
+    return op.inputs, op.outputs

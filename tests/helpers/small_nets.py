@@ -25,7 +25,7 @@ def conv_options(activation: int = 0, stride: int = 1):
 
 
 def residual(*, spread: float = 1.0, seed: int = 0) -> Model:
-    """conv -> [conv, +] -> depthwise -> mean -> dense; `spread` scales one conv's channels apart."""
+    """conv -> [conv, +] -> depthwise -> mean -> dense; `spread` scales one conv's channels."""
     net = Net()
     net.input("image", X(SHAPE, -1.0, 1.0))
     gain = np.geomspace(1, spread, 8).astype(np.float32)[:, None, None, None]

@@ -90,6 +90,7 @@ def test_a_file_is_audited_against_its_float_model():
     assert found.variants[1].sqnr_db > found.variants[0].sqnr_db
     assert found.file is not None
     assert (found.file.weights, found.file.float_ops, found.file.unmatched) == (4, (), ())
+    assert "Weights: 4 with a scale per channel, 0 with one scale for all." in to_text(found)
     values = json.loads(found.to_json())
     assert values["subject"] == "file"
 

@@ -62,3 +62,15 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 def test_no_samples_is_an_error():
     with pytest.raises(DataError, match="no sample"):
         observe(MODEL, [])
+
+
+def test_a_source_may_fill_one_array_again_and_again(stats):
+    """Samples are worked on while the next is fetched, as a generator with one buffer does it."""
+    buffer = np.empty_like(SAMPLES[0].inputs["image"])
+
+    def refilled():
+        for sample in SAMPLES:
+            buffer[...] = sample.inputs["image"]
+            yield Sample(sample.key, {"image": buffer})
+
+    assert observe(MODEL, refilled(), threads=3) == stats

@@ -15,7 +15,7 @@ SPREAD = 64.0  # the boxes' range over the scores'
 
 
 def yolo():
-    """Two heads of one image (one named like markup), boxes SPREAD times as large as scores, joined by a concat."""
+    """Two heads of one image joined by a concat: boxes, and scores SPREAD times as small."""
     net = Net()
     net.input("image", X((1, 8, 8, 3), -1.0, 1.0))
     for name, gain in ((SCORES, 1.0), ("boxes", SPREAD)):

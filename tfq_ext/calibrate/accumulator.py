@@ -31,7 +31,7 @@ class Accumulator:
         from tfq_ext.numerics import scan  # numba
 
         self._scan = scan.scan
-        self._counts = np.zeros((BINS, scan.LANES), np.uint32)
+        self._counts = np.zeros((scan.LANES, scan.STRIDE), np.uint32)
         self._pending = 0  # values in _counts, which must not wrap
         self._flushed: np.ndarray | None = None
         self._keys, self._lows, self._highs = array("q"), array("f"), array("f")
@@ -90,7 +90,7 @@ class Accumulator:
         finite, nan = np.isfinite(flat), int(np.isnan(flat).sum())
         self._nan += nan
         self._inf += flat.size - nan - int(finite.sum())
-        self._counts[nonfinite_bins()] = 0
+        self._counts[:, nonfinite_bins()] = 0
         self._n += finite.reshape(-1, self._n.size).sum(axis=0)
         clean = np.where(finite, flat, np.float32(0))
         self._scan(clean, np.zeros_like(self._counts), self._sums, self._squares)
@@ -99,8 +99,8 @@ class Accumulator:
 
     def _totals(self) -> np.ndarray:
         counts = np.zeros(BINS, np.int64) if self._flushed is None else self._flushed.copy()
-        for lane in self._counts.T:  # six times faster than sum(axis=1)
-            counts += lane
+        for lane in self._counts:
+            counts += lane[:BINS]
         return counts
 
     def freeze(self) -> TensorStats:

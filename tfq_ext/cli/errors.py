@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -67,6 +71,15 @@ _KINDS: tuple[tuple[type[BaseException], int, Sentence], ...] = (
 _CLICKS_OWN = (click.exceptions.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError)
 
 
+def say(text: str) -> None:
+    """A message on stderr, broken between words where it meets a terminal."""
+    if sys.stderr.isatty():
+        width = max(shutil.get_terminal_size().columns, 20)
+        fill = partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+        text = "\n".join(fill(line) for line in text.splitlines())
+    click.echo(text, err=True)
+
+
 @contextmanager
 def reported(ctx: click.Context) -> Iterator[None]:
     """Run a verb with warnings as plain lines and errors as sentences; exits the context."""
@@ -82,7 +95,7 @@ def reported(ctx: click.Context) -> Iterator[None]:
                     import traceback
 
                     click.echo(traceback.format_exc(), err=True, nl=False)
-                click.echo(sentence(error, ctx), err=True)
+                say(sentence(error, ctx))
                 raise click.exceptions.Exit(code) from None
         raise
 
@@ -98,7 +111,7 @@ def plain_warnings(ctx: click.Context) -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *rest: object) -> None:
         if issubclass(category, TfqWarning) or ctx.meta.get(VERBOSE):
-            click.echo(f"warning: {message}", err=True)
+            say(f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", TfqWarning)

@@ -11,7 +11,6 @@ from typing import Any
 from tfq_ext.converter.data import representative
 from tfq_ext.converter.job import Job, Own, job_of, warn, warn_of_float_ops
 from tfq_ext.converter.plain import Plain
-from tfq_ext.converter.recipes import with_small_weights_float
 from tfq_ext.emit.to_float import to_float
 from tfq_ext.emit.to_float.quantized import carries_fake_quant
 from tfq_ext.errors import EmissionError, ModelError, StrictError
@@ -150,8 +149,6 @@ class TFLiteConverter:
         if carries_fake_quant(Model.parse(content)):
             raise ModelError("The model carries trained grids (quantization-aware training).")
         pivot = to_float(content, allow_custom_ops=bool(self.allow_custom_ops))
-        if recipe.mode == "dynamic" and self.recipe is None:
-            recipe = with_small_weights_float(recipe, pivot.model)
         data = self.representative_dataset if recipe.needs_data else None
         if data is not None:
             data = representative(data, pivot.model, recipe)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tfq_ext.converter.modes import Asked
 from tfq_ext.recipe import Recipe, Rule, load_recipe
-from tfq_ext.tflite.facts import LOOKUPS, WEIGHTS
-from tfq_ext.tflite.read import Model
-
-DYNAMIC_ELEMENTS = 1024  # weights below that stay float: kWeightsMinNumElementsDefault in TFLite
 
 # Attribute of the plain converter -> what it changes in a recipe that has integer weights.
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
@@ -59,23 +54,3 @@ def build(
         if (wanted := getattr(asked, name)) != "float32":
             over[name] = wanted
     return load_recipe(over)
-
-
-def with_small_weights_float(recipe: Recipe, model: Model) -> Recipe:
-    """A dynamic-range recipe that leaves small weights float, as TFLiteConverter does.
-
-    They are few bytes and much of the error: on the demo network 42 dB against 36.
-    """
-    facts = {**WEIGHTS, **LOOKUPS}
-    names = []
-    for graph, _, op, code in model.walk():
-        if code not in facts:
-            continue
-        tensor = int(op.inputs[facts[code].weight])
-        weight = graph.constant(tensor) if graph.dtype(tensor) == "float32" else None
-        if weight is not None and weight.size < DYNAMIC_ELEMENTS:
-            names.append(re.escape(graph.name(op.outputs[0])))
-    if not names:
-        return recipe
-    rule = {"tensor": f"re:{'|'.join(names)}", "keep_float": True}
-    return load_recipe({"base": recipe, "rules": [rule]})

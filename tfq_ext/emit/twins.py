@@ -21,7 +21,33 @@ class Twins:
 
     def __init__(self, graph: Graph, pivot: Graph | None = None):
         self.graph = graph
-        self._renamed = {} if pivot is None else _renamed(graph, pivot)
+        self._renamed: dict[str, int] = {}
+        self._inside: dict[str, Any] = {}
+        if pivot is not None:
+            self._rename(pivot)
+
+    def _rename(self, pivot: Graph) -> None:
+        """Pair what the file lacks of the pivot's names by what is left of them.
+
+        "conv" may come back as "conv1", as "conv;pad" with the PAD inside or "conv;relu" with the
+        RELU inside, and the results of one SPLIT as "a;b", "a;b1", ...: of the pivot's ops that
+        are part of one op, the last wrote what that one writes.
+        """
+        makers = {
+            pivot.name(int(t)): k
+            for k, op in enumerate(pivot.ops)
+            for t in op.outputs
+            if pivot.name(int(t)) not in self.graph.by_name
+        }
+        for op in self.graph.ops:
+            parts = [p for t in op.outputs for p in self.graph.name(int(t)).split(";")]
+            found = {makers[base] for base in (_known(p, makers) for p in parts) if base}
+            alike = [k for k in found if pivot.code(pivot.ops[k]) == self.graph.code(op)]
+            for k in alike:
+                self._inside[pivot.name(int(pivot.ops[k].outputs[0]))] = op
+            if alike and len(pivot.ops[max(found)].outputs) == len(op.outputs):
+                for ours, theirs in zip(pivot.ops[max(found)].outputs, op.outputs, strict=True):
+                    self._renamed.setdefault(pivot.name(int(ours)), int(theirs))
 
     def integer(self, name: str) -> int | None:
         """Index of the quantized tensor, looking through QUANTIZE and DEQUANTIZE."""
@@ -49,33 +75,12 @@ class Twins:
 
     def op(self, name: str, code: str) -> Any | None:
         """The op of kind `code` that makes tensor `name`."""
+        if name in self._inside:
+            return self._inside[name] if self.graph.code(self._inside[name]) == code else None
         tensor = self.integer(name)
         k = None if tensor is None else self.graph.producer.get(tensor)
         op = None if k is None else self.graph.ops[k]
         return op if op is not None and self.graph.code(op) == code else None
-
-
-def _renamed(file: Graph, pivot: Graph) -> dict[str, int]:
-    """Names of the pivot that the file lacks -> the file's tensor, by what is left of the name.
-
-    "conv" may come back as "conv1", as "conv;pad" with the PAD inside, and the results of one
-    SPLIT as "a;b", "a;b1", ...: the op of the same kind that carries part of the name is the one.
-    """
-    makers = {
-        pivot.name(t): op
-        for op in pivot.ops
-        for t in map(int, op.outputs)
-        if pivot.name(t) not in file.by_name
-    }
-    found: dict[str, int] = {}
-    for op in file.ops:
-        parts = [p for t in op.outputs for p in file.name(int(t)).split(";")]
-        for base in filter(None, (_known(part, makers) for part in parts)):
-            mine = makers[base]
-            if pivot.code(mine) == file.code(op) and len(mine.outputs) == len(op.outputs):
-                for ours, theirs in zip(mine.outputs, op.outputs, strict=True):
-                    found.setdefault(pivot.name(int(ours)), int(theirs))
-    return found
 
 
 def _known(part: str, names: Mapping[str, Any]) -> str | None:

@@ -31,11 +31,17 @@ class ReadBack:
     different: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return (
-            f"{self.weights} weight tensors, {self.ranges} activation grids and "
-            f"{self.biases} biases read back equal"
-            + (f"; {len(self.absent)} tensors are part of others there" if self.absent else "")
-        )
+        counts = {
+            "weight tensors": self.weights,
+            "activation grids": self.ranges,
+            "biases": self.biases,
+        }
+        parts = [f"{n} {what}" for what, n in counts.items() if n]
+        if not parts:
+            return "no integers to read back"
+        listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+        folded = f"; {len(self.absent)} tensors are part of others there" if self.absent else ""
+        return f"{listed} read back equal{folded}"
 
 
 def verify(content: bytes, pivot: Model, plan: Plan) -> ReadBack:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfq_ext.numerics.affine import fake_quant_into, squared_error
 from tfq_ext.samples.spec import Sample
-from tfq_ext.spec import QParams, QSpec, Range
+from tfq_ext.spec import NO_RANGE, QParams, QSpec, Range
 from tfq_ext.tflite.grids import Grid
 from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import Keeper
@@ -28,6 +28,7 @@ class Trial:
         spec: the codes.
         ranges: candidate ranges; the first is min-max.
         names: how each candidate was chosen.
+        tightest: what further candidates must contain.
     """
 
     graph: Graph
@@ -35,6 +36,7 @@ class Trial:
     spec: QSpec
     ranges: tuple[Range, ...]
     names: tuple[str, ...]
+    tightest: Range = NO_RANGE
     noise: np.ndarray = field(init=False)  # float64[candidates], relative squared error
     _benches: list[tuple[Bench, int]] = field(init=False, default_factory=list)
 

@@ -97,6 +97,8 @@ def _without_activation(model: Model, k: int, samples: Iterable[Sample]) -> np.n
     fed = {inner.name(t) for t in inner.inputs}
     rows = []
     for sample in samples:
+        if model.graph_of(sample.signature or None) is not graph:
+            continue
         names = input_tensors(model, sample.signature or None)
         inputs = {graph.name(t): sample.inputs[n] for n, t in names.items()}
         if fed <= inputs.keys():

@@ -76,10 +76,11 @@ def make_plan(
     keep = {name: FLOAT_ONLY[code] for name, code in codes if code in FLOAT_ONLY}
     keep |= choices.keep_float
     if recipe.output_calibrator == "float":
-        for graph in pivot.graphs[:1]:
+        for graph in [g for g in pivot.graphs if g.is_entry]:
             outputs = set(graph.outputs) & set(float_activations(graph))
             names = {graph.name(t) for t in outputs}
             keep |= dict.fromkeys(names, "the recipe keeps the outputs float")
+            by_name = {n: r for n, r in by_name.items() if n not in names}
     kept = {w.layer.weight for w in (weights or {}).values() if w.layer.output in keep}
     return Plan(
         ranges=by_name,

@@ -77,7 +77,7 @@ class PrefixJudge:
             scored.append((self._noise(tensor, trial, r), name, r))
         best = min(scored, key=lambda row: row[0])
         for factor in FACTORS:
-            r = best_neighbour(best[2], factor, trial.ranges[0])
+            r = best_neighbour(best[2], factor, trial.ranges[0]) | trial.tightest
             noise = self._noise(tensor, trial, r)
             scored.append((noise, f"{best[1]} x {factor:g}", r))
         noise, name, r = min(scored, key=lambda row: row[0])
@@ -95,7 +95,9 @@ class PrefixJudge:
             if mate in self.grids:
                 width = codes * float(self.grids[mate].scale)
                 lo = widest.min * width / widest.width
-                yield f"scale of {self.graph.name(mate)}", Range(lo, lo + width)
+                r = Range(lo, lo + width)
+                if r | trial.tightest == r:
+                    yield f"scale of {self.graph.name(mate)}", r
 
     def _summed_with(self, tensor: int) -> Iterator[int]:
         near = [self.graph.producer.get(tensor), *self.graph.consumers.get(tensor, ())]

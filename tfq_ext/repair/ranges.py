@@ -17,14 +17,24 @@ from tfq_ext.repair.auto import Trial, judge
 from tfq_ext.repair.layerwise import Values, walkable
 from tfq_ext.repair.prefix import PrefixJudge, judges_that_fit
 from tfq_ext.samples.spec import Sample
-from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
+from tfq_ext.spec import INT8_ACTIVATION, NO_RANGE, QParams, QSpec, Range
 from tfq_ext.tflite.facts import FIXED_OUTPUT
 from tfq_ext.tflite.grids import Grid, shared_grids
 from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import input_tensors
 
-Watch = Callable[[Any], Iterable[Any]]
+Watch = Callable[..., Iterable[Any]]  # (iterable, *, label, total) -> the same, shown
 
+
+def unwatched(items: Iterable[Any], **_: object) -> Iterable[Any]:
+    """The watch that shows nothing."""
+    return items
+
+
+UNSEEN = (
+    0.25  # share of min-max's rounding error that clipping may add without the judges seeing it
+)
+FLOAT = "float"  # as a calibrator: no range, so that the tensor is not quantized
 MARGIN_16 = 4.0  # 16 bits resolve 2 bits more than needed; new images reach past the calibrated max
 CAP = 6.02  # 6 lies at the lower edge of a histogram bin whose center is 6.016
 
@@ -42,6 +52,7 @@ class RangeChoice:
         outside: share of observed values beyond the range, 0..1.
         noise: relative squared error at the consumers, by candidate (auto only).
         candidates: the ranges that `auto` compared, by name; empty otherwise.
+        tightest: what every candidate must contain, see `Pooled.tightest`.
         joined: op codes that force tensors with values of their own onto this grid.
     """
 
@@ -53,6 +64,7 @@ class RangeChoice:
     outside: float
     noise: Mapping[str, float] = field(default_factory=dict)
     candidates: Mapping[str, Range] = field(default_factory=dict)
+    tightest: Range = NO_RANGE
     joined: tuple[str, ...] = ()
 
     @property
@@ -102,11 +114,47 @@ class Pooled:
             np.maximum.reduce(maxs) if same else np.concatenate(maxs),
         )
 
+    def tightest(self, judged: Pooled | None, spec: QSpec) -> Range:
+        """The range below which clipping would go unjudged.
+
+        Judges that never saw a tensor's tail cannot speak against cutting it off (a MEAN gives a
+        few dozen values a sample). So the squared clipping error over all samples, beyond what
+        the judges saw themselves, may reach a share of min-max's rounding error and no more.
+
+        Args:
+            judged: the distribution over the judging samples; None if there are none.
+            spec: the codes.
+        """
+        full = Range.of(self.min, self.max)
+        if judged is None or full.width == 0:
+            return full
+        step = full.width / (spec.qmax - spec.qmin)
+        allowed = UNSEEN * step * step / 12 / 2  # half for each end
+        hi = _tightest_end(self, judged, full.max, 1.0, allowed)
+        lo = _tightest_end(self, judged, -full.min, -1.0, allowed)
+        return Range.of(-lo, hi)
+
     def outside(self, r: Range) -> float:
         """Share of the values beyond `r` (bin resolution, 0.8 %)."""
         centers, counts = self.histogram.values()
         beyond = (centers > r.max * 1.004) | (centers < r.min * 1.004)
         return float(counts[beyond].sum() / max(counts.sum(), 1))
+
+
+def _tightest_end(every: Pooled, judged: Pooled, end: float, sign: float, allowed: float) -> float:
+    """Least bound >= 0 on `sign` times the values whose unjudged clipping error is allowed."""
+    bounds = end * np.linspace(1.0, 0.05, 96)
+    unseen = _clipped(every, bounds, sign) - _clipped(judged, bounds, sign)
+    beyond = np.flatnonzero(unseen > allowed)
+    return float(bounds[max(beyond[0] - 1, 0)] if len(beyond) else bounds[-1])
+
+
+def _clipped(dist: Pooled, bounds: np.ndarray, sign: float) -> np.ndarray:
+    """Mean squared clipping error for each bound; float64[bounds]."""
+    centers, counts = dist.histogram.values()
+    keep = sign * centers > bounds[-1]
+    excess = np.maximum(sign * centers[keep] - bounds[:, None], 0.0)
+    return np.square(excess) @ counts[keep] / max(counts.sum(), 1)
 
 
 @dataclass
@@ -121,6 +169,7 @@ class _Draft:
     names: list[str]
     trial: Trial | None = None
     noise: dict[str, float] = field(default_factory=dict)
+    judged: Pooled | None = None
 
     def settle(self, calibrator: str, chosen: Range) -> None:
         self.calibrator, self.range = calibrator, chosen
@@ -132,18 +181,20 @@ def choose_ranges(
     recipe: Recipe,
     *,
     held_back: Sequence[Sample] = (),
+    judged: Stats | None = None,
     rounded: Model | None = None,
     fixed: Mapping[str, Range] | None = None,
     threads: int = 2,
-    watch: Watch = iter,
+    watch: Watch = unwatched,
 ) -> tuple[list[RangeChoice], frozenset[int]]:
     """The range of every grid that has statistics.
 
     Args:
         pivot: float model.
-        stats: of the calibration samples.
+        stats: of all samples.
         recipe: calibrators, overrides, 8 or 16 bits.
-        held_back: samples that judge `auto`'s candidates; not part of `stats`.
+        held_back: samples that judge `auto`'s candidates.
+        judged: statistics of those alone.
         rounded: the pivot with rounded weights, for the quantized prefix.
         fixed: tensor name -> range that is known (exact input quantization).
         threads: for LiteRT.
@@ -152,10 +203,10 @@ def choose_ranges(
     Returns:
         choices in graph order, and the indices of the recipe's rules that were used.
     """
-    drafts, used = _drafts(pivot, stats, recipe, fixed or {})
+    drafts, used = _drafts(pivot, stats, recipe, fixed or {}, judged)
     open_ = [d for d in drafts if d.trial is not None]
     on_prefix = [d for d in open_ if len(d.grid.sources) == 1 and walkable(d.graph)]
-    _judge_apart(pivot, [d for d in open_ if d not in on_prefix], watch(held_back), threads)
+    _judge_apart(pivot, [d for d in open_ if d not in on_prefix], held_back, threads, watch)
     if on_prefix and held_back:
         _judge_on_prefix(pivot, rounded or pivot, drafts, on_prefix, held_back, threads, watch)
     for draft in drafts:
@@ -166,12 +217,18 @@ def choose_ranges(
 
 
 def _judge_apart(
-    pivot: Model, drafts: Sequence[_Draft], samples: Iterable[Sample], threads: int
+    pivot: Model,
+    drafts: Sequence[_Draft],
+    samples: Sequence[Sample],
+    threads: int,
+    watch: Watch,
 ) -> None:
     """Grids of several sources (concat): each source alone, on float inputs."""
     trials = [d.trial for d in drafts if d.trial is not None]
-    if not trials or not judge(pivot, trials, samples, threads=threads):
+    if not trials or not samples:
         return
+    shown = watch(samples, label="comparing shared ranges", total=len(samples))
+    judge(pivot, trials, shown, threads=threads)
     for draft in drafts:
         trial = draft.trial
         assert trial is not None
@@ -199,7 +256,9 @@ def _judge_on_prefix(
         judges = PrefixJudge(
             graph, rounded.graphs[graph.index], feeds, trials, grids, threads=threads
         )
-        for trial, name, chosen, noise in watch(judges.run()):
+        for trial, name, chosen, noise in watch(
+            judges.run(), label="choosing ranges", total=len(trials)
+        ):
             draft = by_trial[id(trial)]
             draft.noise = {name: noise}
             draft.settle(name, chosen)
@@ -226,30 +285,46 @@ def _feeds(pivot: Model, graph: Graph, samples: Iterable[Sample]) -> list[Values
 
 
 def _drafts(
-    pivot: Model, stats: Stats, recipe: Recipe, fixed: Mapping[str, Range]
+    pivot: Model,
+    stats: Stats,
+    recipe: Recipe,
+    fixed: Mapping[str, Range],
+    judged: Stats | None = None,
 ) -> tuple[list[_Draft], frozenset[int]]:
     drafts, used = [], frozenset[int]()
     for graph in pivot.graphs:
         for grid in shared_grids(graph):
-            parts = [stats[n] for n in _names(graph, grid.sources) if n in stats]
-            parts = [p for p in parts if p.histogram.total]
-            if not parts:
+            dist = _pooled(stats, graph, grid)
+            if dist is None:
                 continue
-            draft, rules = _draft(graph, grid, Pooled.of(parts), recipe, fixed)
+            draft, rules = _draft(graph, grid, dist, recipe, fixed, _pooled(judged, graph, grid))
             used |= rules
-            drafts.append(draft)
+            if draft.calibrator != FLOAT:
+                drafts.append(draft)
     return drafts, used
 
 
+def _pooled(stats: Stats | None, graph: Graph, grid: Grid) -> Pooled | None:
+    """What was observed of a grid's sources together; None for nothing."""
+    names = [n for n in _names(graph, grid.sources) if stats is not None and n in stats]
+    parts = [stats[n] for n in names if stats is not None and stats[n].histogram.total]
+    return Pooled.of(parts) if parts else None
+
+
 def _draft(
-    graph: Graph, grid: Grid, dist: Pooled, recipe: Recipe, fixed: Mapping[str, Range]
+    graph: Graph,
+    grid: Grid,
+    dist: Pooled,
+    recipe: Recipe,
+    fixed: Mapping[str, Range],
+    judged: Pooled | None,
 ) -> tuple[_Draft, frozenset[int]]:
     names = list(_names(graph, grid.tensors))
     calibrator, chosen, rules = _asked(graph, grid, recipe)
     known = next((fixed[n] for n in names if n in fixed), None)
     if known is not None and chosen is None:
         calibrator, chosen = "exact input", known
-    draft = _Draft(graph, grid, dist, calibrator, chosen, names)
+    draft = _Draft(graph, grid, dist, calibrator, chosen, names, judged=judged)
     if chosen is None and calibrator == AUTO:
         if recipe.activations.bits == 16:
             bound = Range.of(dist.min, dist.max).scaled(MARGIN_16)
@@ -271,6 +346,7 @@ def _asked(graph: Graph, grid: Grid, recipe: Recipe) -> tuple[str, Range | None,
         for t in grid.tensors
     ]
     rules = frozenset[int]().union(*(c.rules for c in choices))
+    choices = [c for c in choices if c.calibrator != FLOAT] or choices
     speaker = next((c for c in choices if c.rules), choices[0])
     return speaker.calibrator, speaker.range, rules
 
@@ -285,13 +361,14 @@ def _trial(draft: _Draft, spec: QSpec) -> Trial | None:
     if _producer_code(draft.graph, draft.grid.tensors[0]) in FIXED_OUTPUT:
         return None
     found: dict[tuple[float, float], tuple[str, Range]] = {}
+    tightest = draft.dist.tightest(draft.judged, spec)
     for text in ("minmax", *AUTO_CANDIDATES):
-        r = parse(text).choose(draft.dist, spec)
+        r = parse(text).choose(draft.dist, spec) | tightest
         found.setdefault((round(r.min, 6), round(r.max, 6)), (text, r))
     if len(found) < 2:
         return None
     names, ranges = zip(*found.values(), strict=True)
-    return Trial(draft.graph, draft.grid, spec, ranges, names)
+    return Trial(draft.graph, draft.grid, spec, ranges, names, tightest)
 
 
 def _choice(draft: _Draft, stats: Stats) -> RangeChoice:
@@ -311,6 +388,7 @@ def _choice(draft: _Draft, stats: Stats) -> RangeChoice:
         outside=draft.dist.outside(draft.range),
         noise=draft.noise,
         candidates=dict(zip(trial.names, trial.ranges, strict=True)) if trial else {},
+        tightest=trial.tightest if trial else draft.range,
         joined=tuple(dict.fromkeys(graph.code(graph.ops[k]) for k in draft.grid.joined)),
     )
 

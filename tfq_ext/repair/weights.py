@@ -16,6 +16,7 @@ from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
 from tfq_ext.tflite.facts import LOOKUPS, WEIGHTS, WeightFact
 from tfq_ext.tflite.read import Graph, Model
 
+HYBRID_ELEMENTS = 1024  # TFLiteConverter's limit too; on the demo network 42 dB against 36
 BIAS_CODES = 2.0**30  # headroom of one bit below int32's end
 
 
@@ -72,9 +73,13 @@ def layers(pivot: Model, choices: Mapping[str, OpChoice], *, lookups: bool = Fal
     return rows
 
 
-def in_integers(layer: Layer) -> bool:
-    """Whether TFLite can compute the layer in integers: not in loops and branches, nor 3-D."""
-    return layer.graph.is_entry and layer.code in KERNELS
+def worth_integers(layer: Layer, mode: str) -> bool:
+    """Whether codes for this weight help: not in loops and branches, which stay float, nor where
+    a hybrid kernel would round activations for the sake of a few bytes."""
+    if mode == "static":
+        return layer.graph.is_entry and layer.code in KERNELS
+    weight = layer.graph.constant(layer.op.inputs[layer.fact.weight])
+    return mode != "dynamic" or (weight is not None and weight.size >= HYBRID_ELEMENTS)
 
 
 def choose_weights(

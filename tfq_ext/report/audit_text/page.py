@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tfq_ext.repair.audit.advice import dominant_sentence, headline, next_steps, scores, step_label
-from tfq_ext.repair.audit.values import Audit, Variant
+from tfq_ext.repair.audit.values import Audit, FileFacts, Variant
 from tfq_ext.report.audit_text.table import cell, new_table, tensor_table
 
 if TYPE_CHECKING:
@@ -45,6 +45,16 @@ def show(audit: Audit, console: Console, *, top: int = 10) -> None:
     _next(audit, console)
 
 
+def made_of(file: FileFacts) -> str:
+    """How the weights of a file are scaled, and how many ops are float."""
+    single, floats = len(file.per_tensor), len(file.float_ops)
+    return (
+        f"Weights: {file.weights} with a scale per channel, {single} with one scale for all. "
+        f"Float ops: {floats}{': ' if floats else '.'}"
+        f"{', '.join(dict.fromkeys(row.op for row in file.float_ops))}"
+    )
+
+
 def _headline(audit: Audit, console: Console) -> None:
     from rich.text import Text
 
@@ -58,6 +68,8 @@ def _headline(audit: Audit, console: Console) -> None:
             style="dim",
         )
     )
+    if audit.file is not None:
+        console.print(Text(made_of(audit.file), style="dim"))
     for note in audit.notes:
         console.print(Text(f"Note: {note}", style="dim"))
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GAP = 2  # between columns
 SHORTEST = 12  # characters of a name
-WIDE_TERMINAL = 94  # narrower ones do without the op codes
+_OPTIONAL = "made by"  # left out before a name is cut
 
 
 class Column(NamedTuple):
@@ -45,8 +45,10 @@ def tensor_table(audit: Audit, width: int, top: int) -> tuple[str, Table] | None
     rows = list(dict.fromkeys([*audit.wide, *sorted(audit.clipping, key=lambda r: -r.outside)]))
     if not rows or top < 1:
         return None
-    columns = _columns(audit, width)
-    texts = [[column.cell(row) for column in columns] for row in rows[:top]]
+    columns = _columns(audit)
+    if not _fits(columns, rows[:top], width):
+        columns = [column for column in columns if column.title != _OPTIONAL]
+    texts = _texts(columns, rows[:top])
     limits = _limits(columns, texts, width)
     table = new_table([(column.title, column.justify) for column in columns])
     for row, line in zip(rows, texts, strict=False):
@@ -57,12 +59,24 @@ def tensor_table(audit: Audit, width: int, top: int) -> tuple[str, Table] | None
     return f"{title}{hidden}", table
 
 
+def _texts(columns: Sequence[Column], rows: Sequence[TensorRow]) -> list[list[str]]:
+    return [[column.cell(row) for column in columns] for row in rows]
+
+
+def _needs(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
+    """Characters of the longest text of each column."""
+    down = zip(*texts, strict=True)
+    return [max(map(len, (c.title, *cells))) for c, cells in zip(columns, down, strict=True)]
+
+
+def _fits(columns: Sequence[Column], rows: Sequence[TensorRow], room: int) -> bool:
+    needs = _needs(columns, _texts(columns, rows))
+    return sum(needs) + GAP * (len(needs) - 1) <= room
+
+
 def _limits(columns: Sequence[Column], texts: Sequence[Sequence[str]], room: int) -> list[int]:
     """Characters that each column may have: fixed ones all, the others what is left, evenly."""
-    needs = [
-        max(len(text) for text in (column.title, *down))
-        for column, down in zip(columns, zip(*texts, strict=True), strict=True)
-    ]
+    needs = _needs(columns, texts)
     left = room - GAP * (len(columns) - 1)
     left -= sum(need for need, column in zip(needs, columns, strict=True) if column.fixed)
     limits = list(needs)
@@ -81,14 +95,14 @@ def _middle(text: str, limit: int) -> str:
     return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def _columns(audit: Audit, width: int) -> list[Column]:
+def _columns(audit: Audit) -> list[Column]:
     given, true = {
         "converter": ("recorded", "true"),
         "file": ("in the file", "needed"),
     }[audit.subject]
     columns = [
         Column("tensor", "left", lambda row: row.label, lambda row: "bold", fixed=False),
-        Column("made by", "left", lambda row: row.op, lambda row: "dim"),
+        Column(_OPTIONAL, "left", lambda row: row.op, lambda row: "dim"),
         Column(given, "right", lambda row: _range(row.given)),
         Column(true, "right", lambda row: _range(row.true)),
         Column("wider", "right", lambda row: f"{row.ratio:.2f}x", _severity),
@@ -98,8 +112,6 @@ def _columns(audit: Audit, width: int) -> list[Column]:
         columns.append(Column("clips", "right", _clips))
     if any(row.leak for row in audit.wide):
         columns.append(Column("leaked from", "left", _leak, fixed=False))
-    if width < WIDE_TERMINAL:
-        columns = [c for c in columns if c.title != "made by"]
     return columns
 
 

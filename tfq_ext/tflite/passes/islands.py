@@ -57,9 +57,8 @@ def square_to_mul(model: Model) -> list[str]:
     """x**2 -> x * x, from SQUARE or POW with a constant exponent of 2 everywhere."""
     touched = []
     for graph, _, op, code in list(model.walk()):
-        if graph.dtype(op.outputs[0]) != "float32":
-            continue
-        if code == "SQUARE" or (code == "POW" and _is_two(graph, op)):
+        squares = code == "SQUARE" or (code == "POW" and _is_two(graph, op))
+        if squares and graph.dtype(op.outputs[0]) == "float32":
             become_mul(graph, op, int(op.inputs[0]), int(op.inputs[0]))
             touched.append(graph.name(op.outputs[0]))
     return touched
