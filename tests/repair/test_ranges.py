@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from small_nets import images, residual
 
+from tfq_ext.calibrate.accumulator import Accumulator
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.auto import Trial, judge
 from tfq_ext.repair.layerwise import Walk, with_codes
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import op_choices
-from tfq_ext.repair.ranges import choose_ranges
+from tfq_ext.repair.ranges import Pooled, choose_ranges
 from tfq_ext.repair.weights import choose_weights, layers
 from tfq_ext.samples import Sample
 from tfq_ext.spec import INT8_ACTIVATION, Range
@@ -72,10 +73,15 @@ def test_auto_is_no_noisier_than_minmax_at_the_consumers(stats):
     choices = op_choices(MODEL, Recipe())
     weights = choose_weights(layers(MODEL, choices.ops), {}, Recipe())
     rounded = with_codes(MODEL, {n: w.codes for n, w in weights.items()})
-    auto, _ = choose_ranges(MODEL, stats, Recipe(), held_back=HELD_BACK, rounded=rounded)
+    judged = observe(MODEL, HELD_BACK)
+    every = stats.merge(judged)
+    auto, _ = choose_ranges(
+        MODEL, every, Recipe(), held_back=HELD_BACK, judged=judged, rounded=rounded
+    )
     rows = by_tensor(auto)
     for name, row in rows.items():
-        assert Range.of(stats[name].min, stats[name].max) | row.range == row.observed, name
+        assert Range.of(every[name].min, every[name].max) == row.observed, name
+        assert row.range | row.tightest == row.range, name
     assert any(row.calibrator != "minmax" for row in auto)
     assert all(row.noise for row in auto if row.calibrator not in ("minmax",))
 
@@ -113,3 +119,17 @@ def test_a_walk_with_nothing_rounded_is_the_float_model():
         assert set(values) == {out}, "everything else has been forgotten"
         wanted = Keeper(MODEL).invoke(sample.inputs)(out)
         assert values[out] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_tail_that_no_judge_has_seen_is_not_cut_off():
+    """One outlier in 300 samples, none among the judges: min-max or hardly less."""
+    body = np.random.default_rng(0).uniform(0, 1, 300 * 24).astype(np.float32)
+    tail = body.copy()
+    tail[7] = 2.0
+    accumulators = Accumulator(), Accumulator()
+    accumulators[0].add(0, tail[:, None])
+    accumulators[1].add(0, body[:480, None])
+    every, judged = (Pooled.of([a.freeze()]) for a in accumulators)
+    assert every.tightest(judged, INT8_ACTIVATION).max > 1.9
+    assert every.tightest(every, INT8_ACTIVATION).max < 0.5, "judges that saw it may cut it"
+    assert every.tightest(None, INT8_ACTIVATION) == Range(0.0, 2.0)
