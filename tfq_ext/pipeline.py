@@ -35,6 +35,8 @@ from tfq_ext.tflite.inputs import input_specs, pixel_ranges
 from tfq_ext.tflite.passes import PASSES
 from tfq_ext.tflite.read import Model
 
+JUDGES_AT_LEAST = 8  # samples held back; two or three choose by chance
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -266,7 +268,10 @@ def _split(samples: Samples, recipe: Recipe) -> tuple[Samples, Samples | None]:
     if not (uses_auto and recipe.hold_back) or recipe.activations.bits == 16:
         return samples, None
     count = len(samples.keys())
-    return samples.split(recipe.hold_back, recipe.seed) if count > 1 else (samples, None)
+    if count < 2:
+        return samples, None
+    enough = min(JUDGES_AT_LEAST, count // 2) / count
+    return samples.split(max(recipe.hold_back, enough), recipe.seed)
 
 
 def _float_ops(emitted: Emitted, plan: Plan) -> list[FloatOp]:

@@ -95,8 +95,11 @@ def test_attributes_that_we_do_not_follow_have_their_usual_value_in_tensorflow()
     import tensorflow as tf
 
     settings = tf.lite.TFLiteConverter([])
+    unborn = {"_experimental_strict_qdq"} if tf.__version__.startswith("2.18.") else set()
     for extra in EXTRAS:
         value = settings
+        if extra.name in unborn:
+            continue
         for part in extra.name.split("."):
             value = getattr(value, part)  # an attribute that vanishes shall be noticed here
         assert value == extra.usual, extra.name

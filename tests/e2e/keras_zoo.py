@@ -71,7 +71,6 @@ class Subclassed(keras.Model):
 
 def subclassed() -> Any:
     model = Subclassed()
-    model.build((None, 10))
     model(keras.ops.zeros((1, 10)))
     return model
 

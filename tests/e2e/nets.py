@@ -102,13 +102,13 @@ def with_metadata(model: Model, name: str, payload: bytes) -> Model:
     return model
 
 
-def dense_chain(layers: int = 3) -> Model:
+def dense_chain(layers: int = 3, width: int = 12) -> Model:
     """x -> dense -> relu -> ... with outputs "d0", "d1", ..."""
     net = Net()
-    at = net.input("x", X((4, 12)))
+    at = net.input("x", X((4, width)))
     for k in range(layers):
-        net.const(f"w{k}", f32(12, 12, seed=k) * 0.4)
-        net.const(f"b{k}", f32(12, seed=k + 50) * 0.1)
+        net.const(f"w{k}", f32(width, width, seed=k) * np.float32(1.4 / np.sqrt(width)))
+        net.const(f"b{k}", f32(width, seed=k + 50) * 0.1)
         at = net.op("FULLY_CONNECTED", f"d{k}", at, f"w{k}", f"b{k}", options=RELU)
     return net.done(at)
 

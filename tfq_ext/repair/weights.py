@@ -10,6 +10,7 @@ import numpy as np
 
 from tfq_ext.emit.patched.kernels import KERNELS
 from tfq_ext.emit.plan import WeightCodes
+from tfq_ext.errors import SpecError
 from tfq_ext.recipe import OpChoice, Recipe
 from tfq_ext.rounding import ROUNDERS, weight_params
 from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
@@ -111,7 +112,10 @@ def choose_weight(layer: Layer, ranges: Mapping[str, Range], recipe: Recipe) -> 
     symmetric = recipe.weights.symmetric
     axis = fact.axis if choice.per_channel else None
     spec = QSpec(bits, symmetric=symmetric, narrow=symmetric, axis=axis)
-    params = weight_params(weight, spec, scale=choice.weight_scale)
+    try:
+        params = weight_params(weight, spec, scale=choice.weight_scale)
+    except SpecError as error:
+        raise SpecError(f"{layer.code} {layer.output}, weight {layer.weight}: {error}") from None
     params, floored = _floor_for_bias(layer, params, ranges)
     if floored:
         notes.append(f"{floored} near-dead channels: scale raised so that the int32 bias fits")

@@ -113,7 +113,9 @@ def input_tensors(model: Model, signature: str | None) -> dict[str, int]:
     return {graph.name(i): i for i in graph.inputs}
 
 
-def open_interpreter(content: bytes, *, threads: int = 1, keep: bool = False) -> Interpreter:
+def open_interpreter(
+    content: bytes, *, threads: int = 1, keep: bool = False, allocate: bool = True
+) -> Interpreter:
     """An allocated interpreter on XNNPACK.
 
     Raises:
@@ -124,7 +126,8 @@ def open_interpreter(content: bytes, *, threads: int = 1, keep: bool = False) ->
             interpreter = Interpreter(
                 model_content=content, num_threads=threads, experimental_preserve_all_tensors=keep
             )
-            interpreter.allocate_tensors()
+            if allocate:
+                interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"LiteRT cannot load this model: {error}") from None
     return interpreter

@@ -85,12 +85,21 @@ class Bench:
             if not graph.is_constant(t)
         ]
         self.results = [int(t) for t in op.outputs]
-        self._interpreter = open_interpreter(cut(graph, [op_index]).to_bytes(), threads=threads)
+        content = cut(graph, [op_index]).to_bytes()
+        self._interpreter = open_interpreter(content, threads=threads, allocate=False)
+        # Where shapes are dynamic the file has 1 for each unknown, which need not fit a weight:
+        # memory is asked for once the shapes of all inputs have been seen.
+        self._waiting: dict[int, np.ndarray] | None = {}
         self._inputs = [d["index"] for d in self._interpreter.get_input_details()]
         self._outputs = [d["index"] for d in self._interpreter.get_output_details()]
 
     def set(self, values: Mapping[int, np.ndarray]) -> None:
         """Feed activations by tensor index of the original graph; shapes may change."""
+        if self._waiting is not None:
+            self._waiting |= {t: values[t] for t in self.feeds if t in values}
+            if len(self._waiting) == len(self.feeds):
+                self._allocate(self._waiting)
+            return
         resized = False
         for tensor, place in zip(self.feeds, self._inputs, strict=True):
             if tensor not in values:
@@ -105,14 +114,28 @@ class Bench:
             if tensor in values:
                 self._interpreter.set_tensor(place, values[tensor])
 
+    def _allocate(self, values: Mapping[int, np.ndarray]) -> None:
+        places = list(zip(self.feeds, self._inputs, strict=True))
+        for tensor, place in places:
+            self._interpreter.resize_tensor_input(place, np.shape(values[tensor]))
+        self._interpreter.allocate_tensors()
+        for tensor, place in places:
+            self._interpreter.set_tensor(place, values[tensor])
+        self._waiting = None
+
+    def _invoke(self) -> None:
+        if self._waiting is not None:  # an op that reads constants only
+            self._allocate(self._waiting)
+        self._interpreter.invoke()
+
     def run(self) -> np.ndarray:
         """Invoke; a view of the first output, valid until the next call."""
-        self._interpreter.invoke()
+        self._invoke()
         return self._interpreter.tensor(self._outputs[0])()
 
     def run_all(self) -> dict[int, np.ndarray]:
         """Invoke; copies of all outputs by tensor index of the original graph."""
-        self._interpreter.invoke()
+        self._invoke()
         return {
             tensor: self._interpreter.get_tensor(place)
             for tensor, place in zip(self.results, self._outputs, strict=True)

@@ -11,7 +11,6 @@ from tfq_ext.emit.to_float import Pivot
 from tfq_ext.errors import DataError
 from tfq_ext.pipeline import Calibrated, calibrate
 from tfq_ext.recipe import Recipe
-from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import make_plan, op_choices
 from tfq_ext.repair.ranges import RangeChoice, choose_ranges
 from tfq_ext.repair.weights import choose_weights, layers
@@ -87,9 +86,7 @@ def observe_scene(
         show_progress=options.shown,
     )
     stats = base.stats
-    assert stats is not None  # a static recipe observes
-    if base.held_back is not None:  # they judge `auto`; for exact ranges they are samples like any
-        stats = stats.merge(observe(base.pivot.model, base.held_back, threads=options.threads))
+    assert stats is not None  # a static recipe observes, the held-back samples too
     exact, plan = _exact(base, stats, once)
     return Scene(pivot, base, once, stats, samples, judges, exact, plan)
 
