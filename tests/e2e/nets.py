@@ -36,6 +36,18 @@ def shared_weight() -> Model:
     return net.done("two")
 
 
+def names_that_end_in_digits() -> Model:
+    """dense "d" -> relu "d1" -> dense "d11" -> relu "d111": fused ops get names that look alike."""
+    net = Net()
+    at = net.input("x", X((3, 8)))
+    for k, (dense, relu) in enumerate((("d", "d1"), ("d11", "d111"))):
+        net.const(f"w{k}", f32(8 + k, 8, seed=k) * 0.4)
+        net.const(f"b{k}", f32(8 + k, seed=k + 9) * 0.1)
+        net.op("FULLY_CONNECTED", dense, at, f"w{k}", f"b{k}", options=DENSE)
+        at = net.op("RELU", relu, dense)
+    return net.done(at)
+
+
 def unequal_concat(ratio: float) -> Model:
     """Two 1x1 convolutions whose outputs differ `ratio` times in range, joined (a YOLO head)."""
     net = Net()

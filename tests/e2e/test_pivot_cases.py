@@ -125,6 +125,15 @@ def test_sparse_weights_are_made_dense():
     assert any("sparse" in note.reason for note in done.result.account.notes)
 
 
+def test_names_that_look_alike_are_not_taken_for_each_other_when_reading_back():
+    done = quantized(nets.names_that_end_in_digits().to_bytes())
+    assert done.islands == {}
+    read_back = done.result.account.read_back
+    assert "2 weight tensors" in read_back
+    assert "2 biases" in read_back
+    assert done.sqnr() > 25
+
+
 def test_several_signatures():
     rng = np.random.default_rng(0)
     content = two_signatures(rng.normal(size=(3, 5)), rng.normal(size=(2, 4)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any
 
 from tfq_ext.tflite.read import Graph
@@ -41,7 +41,8 @@ class Twins:
         }
         for op in self.graph.ops:
             parts = [p for t in op.outputs for p in self.graph.name(int(t)).split(";")]
-            found = {makers[base] for base in (_known(p, makers) for p in parts) if base}
+            bases = {_known(part, pivot.by_name) for part in parts}
+            found = {makers[base] for base in bases if base in makers}
             alike = [k for k in found if pivot.code(pivot.ops[k]) == self.graph.code(op)]
             for k in alike:
                 self._inside[pivot.name(int(pivot.ops[k].outputs[0]))] = op
@@ -83,8 +84,8 @@ class Twins:
         return op if op is not None and self.graph.code(op) == code else None
 
 
-def _known(part: str, names: Mapping[str, Any]) -> str | None:
-    """`part`, or what it is without the digits at its end, if that is a name."""
+def _known(part: str, names: Collection[str]) -> str:
+    """`part`, or what is left of it without digits at its end when that is a name first."""
     while part not in names and part[-1:].isdigit():
         part = part[:-1]
-    return part if part in names else None
+    return part

@@ -116,7 +116,7 @@ def input_tensors(model: Model, signature: str | None) -> dict[str, int]:
 def open_interpreter(
     content: bytes, *, threads: int = 1, keep: bool = False, allocate: bool = True
 ) -> Interpreter:
-    """An allocated interpreter on XNNPACK.
+    """An interpreter on XNNPACK, its memory allocated unless the caller wants to set shapes first.
 
     Raises:
         ModelError: LiteRT refuses the model (unknown custom op, damaged file).
