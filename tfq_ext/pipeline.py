@@ -138,21 +138,8 @@ def calibrate(
     pivot = replace(pivot, model=model)
     if not recipe.needs_data:
         return Calibrated(pivot, rewritten)
-    if data is None:
-        raise DataError(
-            f"Mode {recipe.mode!r} chooses activation ranges, so it needs representative samples: "
-            "give data=..., 100 samples are usual. Without data use the recipe 'dynamic', "
-            "'weight_only' or 'fp16'."
-        )
     pre = Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess
-    samples = open_samples(
-        data,
-        input_specs(model),
-        limit=limit or recipe.limit,
-        seed=recipe.seed,
-        shuffle=True,
-        preprocess=pre,
-    ).reusable()
+    samples = _open(model, data, recipe, pre, limit)
     kept, held_back = _split(samples, recipe)
     watch = partial(progress, label="observing", enabled=show_progress)
     stats = observe(model, watch(kept), threads=threads, checkpoint=checkpoint)
@@ -161,11 +148,30 @@ def calibrate(
         beside = checkpoint and checkpoint.with_name(f"{checkpoint.name}-held-back")
         judged = observe(model, watch(held_back), threads=threads, checkpoint=beside)
         stats = stats.merge(judged)
-    sentence = contradiction(pivot, kept, stats)
-    if sentence is not None:
+    if (sentence := contradiction(pivot, kept, stats)) is not None:
         warnings.warn(sentence, TfqWarning, stacklevel=3)
     known = pixel_ranges(model, pre)
     return Calibrated(pivot, rewritten, stats, judged, kept, held_back, known)
+
+
+def _open(
+    model: Model, data: object, recipe: Recipe, preprocess: Preprocess | None, limit: int | None
+) -> Samples:
+    """Samples that can be read several times."""
+    if data is None:
+        raise DataError(
+            f"Mode {recipe.mode!r} chooses activation ranges, so it needs representative samples: "
+            "give data=..., 100 samples are usual. Without data use the recipe 'dynamic', "
+            "'weight_only' or 'fp16'."
+        )
+    return open_samples(
+        data,
+        input_specs(model),
+        limit=limit or recipe.limit,
+        seed=recipe.seed,
+        shuffle=True,
+        preprocess=preprocess,
+    ).reusable()
 
 
 def finish(

@@ -10,7 +10,8 @@ from tfq_ext.repair.auto import Trial, judge
 from tfq_ext.repair.layerwise import Walk, with_codes
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import op_choices
-from tfq_ext.repair.ranges import Pooled, choose_ranges
+from tfq_ext.repair.pooled import Pooled
+from tfq_ext.repair.ranges import choose_ranges
 from tfq_ext.repair.weights import choose_weights, layers
 from tfq_ext.samples import Sample
 from tfq_ext.spec import INT8_ACTIVATION, Range

@@ -120,6 +120,17 @@ def deposit(values, low, limbs):  # type: ignore[no-untyped-def]
     return True
 
 
+@njit(int64(_COUNTS), nogil=True, cache=True)
+def _nonfinite(counts):  # type: ignore[no-untyped-def]
+    """How many of the counts lie in bins of inf and NaN."""
+    bad = 0
+    for first in (_NONFINITE, _NONFINITE + 32768):
+        for b in range(first, first + 128):
+            for lane in range(LANES):
+                bad += counts[lane, b]
+    return bad
+
+
 @njit(types.Tuple((float32, float32, int64))(_ANY, _COUNTS, _SUMS, _SUMS), nogil=True, cache=True)
 def scan(x, counts, sums, squares):  # type: ignore[no-untyped-def]
     """All statistics of one sample in one pass, in an order that depends on its shape alone.
@@ -155,11 +166,7 @@ def scan(x, counts, sums, squares):  # type: ignore[no-untyped-def]
         for c in range(channels):
             sums[c] += wide[lane + c]
             squares[c] += wide_squares[lane + c]
-    bad = 0
-    for first in (_NONFINITE, _NONFINITE + 32768):
-        for b in range(first, first + 128):
-            for lane in range(LANES):
-                bad += counts[lane, b]
+    bad = _nonfinite(counts)
     if x.size == 0:
         return np.float32(np.inf), np.float32(-np.inf), bad
     ends = np.array([lo, hi], np.int32)

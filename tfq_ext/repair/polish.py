@@ -16,7 +16,8 @@ from tfq_ext.emit.emitters import emit, emitter_for
 from tfq_ext.emit.plan import Plan
 from tfq_ext.numerics.metrics import SqnrAccumulator
 from tfq_ext.repair.prefix import best_neighbour
-from tfq_ext.repair.ranges import RangeChoice, Watch, unwatched
+from tfq_ext.repair.ranges import RangeChoice
+from tfq_ext.repair.watch import Watch, unwatched
 from tfq_ext.samples.spec import Sample
 from tfq_ext.spec import Range
 from tfq_ext.tflite.read import Model
