@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -33,19 +35,13 @@ def test_a_table_shared_by_gather_and_dense_does_not_abort_the_process():
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**_environment(), "PYTHONPATH": f"{HERE}:{HERE.parent / 'helpers'}"},
+        env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parent / 'helpers'}"},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert float(done.stdout.split()[-1]) > 30
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
 
 
 def test_an_op_kept_float_keeps_its_float_weight_and_its_neighbours_stay_integer():
@@ -61,7 +57,6 @@ def test_an_op_kept_float_keeps_its_float_weight_and_its_neighbours_stay_integer
         ("DEQUANTIZE", "int8", "float32"),
     ]
     graph = Model.parse(done.content).graphs[0]
-    kept = next(op for op in graph.ops if graph.dtype(int(op.outputs[0])) == "float32")
     kept = next(op for op in graph.ops[2:] if graph.code(op) == "FULLY_CONNECTED")
     pivot = Model.parse(done.pivot).graphs[0]
     weight = graph.constant(int(kept.inputs[1]))
@@ -169,8 +164,6 @@ def test_a_file_over_2_gb_is_refused_before_it_is_read(tmp_path):
     with path.open("wb") as file:
         file.write(b"\x1c\x00\x00\x00TFL3")
         file.truncate(3 << 30)  # a hole: takes no room on the disk
-    import resource
-
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ModelError, match="2 GiB"):
         tfq_ext.quantize(path, np.zeros((1, 3), np.float32))

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfq_ext._optional import SUPPORTED_TENSORFLOW, need
 from tfq_ext.emit.disguise import disguise, reveal
+from tfq_ext.emit.names import END, mark, unmark
 from tfq_ext.emit.patched.io import retype
 from tfq_ext.emit.plan import Plan
 from tfq_ext.emit.quiet import quiet
@@ -29,10 +30,13 @@ def emit(pivot: Model, plan: Plan) -> Emitted:
     """
     model = annotate(pivot, plan)
     turned = disguise(model, plan.keep_float)
-    content = mlir_quantize(model.to_bytes(), plan.keep_float)
+    mark(model)
+    content = mlir_quantize(model.to_bytes(), {name + END for name in plan.keep_float})
+    file = Model.parse(content, source="the emitted file")
+    unmark(file)
     if turned:
-        content = reveal(content)
-    return Emitted(retype(content, plan.input_type, plan.output_type))
+        reveal(file)
+    return Emitted(retype(file.to_bytes(), plan.input_type, plan.output_type))
 
 
 def annotate(pivot: Model, plan: Plan) -> Model:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
+from tfq_ext.emit.names import unnumbered
 from tfq_ext.tflite.read import Graph
 
 INTEGERS = ("int8", "int16")
@@ -16,7 +16,7 @@ class Twins:
     Args:
         graph: of the finished file.
         pivot: the float graph; with it, tensors are found whose names the quantizer numbered anew
-            ("conv" where "conv" was taken becomes "conv1").
+            ("conv" where "conv" was taken becomes "conv#1").
     """
 
     def __init__(self, graph: Graph, pivot: Graph | None = None):
@@ -29,26 +29,23 @@ class Twins:
     def _rename(self, pivot: Graph) -> None:
         """Pair what the file lacks of the pivot's names by what is left of them.
 
-        "conv" may come back as "conv1", as "conv;pad" with the PAD inside or "conv;relu" with the
-        RELU inside, and the results of one SPLIT as "a;b", "a;b1", ...: of the pivot's ops that
+        "conv" may come back as "conv#1", as "conv;pad" with the PAD inside or "conv;relu" with the
+        RELU inside, and the results of one SPLIT as "a;b", "a;b#1", ...: of the pivot's ops that
         are part of one op, the last wrote what that one writes.
         """
-        makers = {
-            pivot.name(int(t)): k
-            for k, op in enumerate(pivot.ops)
-            for t in op.outputs
-            if pivot.name(int(t)) not in self.graph.by_name
-        }
+        known = self.graph.by_name
+        makers = {pivot.name(int(t)): k for k, op in enumerate(pivot.ops) for t in op.outputs}
         for op in self.graph.ops:
             parts = [p for t in op.outputs for p in self.graph.name(int(t)).split(";")]
-            bases = {_known(part, pivot.by_name) for part in parts}
-            found = {makers[base] for base in bases if base in makers}
+            found = {makers[base] for base in map(unnumbered, parts) if base in makers}
             alike = [k for k in found if pivot.code(pivot.ops[k]) == self.graph.code(op)]
-            for k in alike:
-                self._inside[pivot.name(int(pivot.ops[k].outputs[0]))] = op
+            for name in (pivot.name(int(pivot.ops[k].outputs[0])) for k in alike):
+                if name not in known:
+                    self._inside[name] = op
             if alike and len(pivot.ops[max(found)].outputs) == len(op.outputs):
                 for ours, theirs in zip(pivot.ops[max(found)].outputs, op.outputs, strict=True):
-                    self._renamed.setdefault(pivot.name(int(ours)), int(theirs))
+                    if pivot.name(int(ours)) not in known:
+                        self._renamed.setdefault(pivot.name(int(ours)), int(theirs))
 
     def integer(self, name: str) -> int | None:
         """Index of the quantized tensor, looking through QUANTIZE and DEQUANTIZE."""
@@ -82,10 +79,3 @@ class Twins:
         k = None if tensor is None else self.graph.producer.get(tensor)
         op = None if k is None else self.graph.ops[k]
         return op if op is not None and self.graph.code(op) == code else None
-
-
-def _known(part: str, names: Collection[str]) -> str:
-    """`part`, or what is left of it without digits at its end when that is a name first."""
-    while part not in names and part[-1:].isdigit():
-        part = part[:-1]
-    return part
