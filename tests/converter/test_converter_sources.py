@@ -53,7 +53,7 @@ def test_samples_are_read_once(tf, converter):
     converter.representative_dataset = dataset
     converter.convert()
     assert len(passes) == 1
-    assert converter.report.provenance.held_back == 2
+    assert converter.report.provenance.held_back == 5
 
 
 def test_items_without_a_signature_are_the_first_ones(tf, tmp_path):
