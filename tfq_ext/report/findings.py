@@ -125,7 +125,7 @@ def sample_line(result: Result) -> str | None:
     p = result.provenance
     if not p.samples:
         return None
-    held = f", {p.held_back} more held back to judge them" if p.held_back else ""
+    held = f", {p.held_back} of them held back to judge the candidates" if p.held_back else ""
     return f"{words.count(p.samples, 'sample')} observed for the ranges{held}."
 
 
