@@ -6,7 +6,7 @@ from small_nets import images, residual
 
 from tfq_ext.calibrate.accumulator import Accumulator
 from tfq_ext.recipe import Recipe
-from tfq_ext.repair.auto import Trial, judge
+from tfq_ext.repair.auto import Trial, judge, logit_error
 from tfq_ext.repair.layerwise import Walk, with_codes
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import op_choices
@@ -134,3 +134,19 @@ def test_a_tail_that_no_judge_has_seen_is_not_cut_off():
     assert every.tightest(judged, INT8_ACTIVATION).max > 1.9
     assert every.tightest(every, INT8_ACTIVATION).max < 0.5, "judges that saw it may cut it"
     assert every.tightest(None, INT8_ACTIVATION) == Range(0.0, 2.0)
+
+
+def test_logits_are_judged_by_what_softmax_sees_too():
+    wanted = np.array([[4.0, 0.0, -20.0]], np.float32)
+    low_end_lost = np.array([[4.0, 0.0, -10.0]], np.float32)
+    top_lost = np.array([[1.0, 0.0, -20.0]], np.float32)
+
+    def cross_entropy(y):
+        p = np.exp(wanted) / np.exp(wanted).sum()
+        return float(-(p * (y - np.log(np.exp(y).sum()))).sum())
+
+    for y in (low_end_lost, top_lost):
+        difference = cross_entropy(y) - cross_entropy(wanted)
+        assert logit_error(y, wanted) == pytest.approx(difference, abs=1e-6)  # float32 here
+    assert logit_error(top_lost, wanted) > 100 * logit_error(low_end_lost, wanted)
+    assert logit_error(wanted[None], wanted[None]) == 0.0, "three axes are no logits"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tfq_ext.numerics.affine import fake_quant_into, squared_error
+from tfq_ext.numerics.metrics import kl_divergence
 from tfq_ext.samples.spec import Sample
 from tfq_ext.spec import NO_RANGE, QParams, QSpec, Range
 from tfq_ext.tflite.grids import Grid
@@ -62,13 +63,16 @@ class Trial:
         """Let one sample judge all candidates."""
         if not self._benches:
             for tensor in self.grid.sources:
-                self._judge_alone(np.asarray(read(tensor)))
+                self._judge_alone(tensor, np.asarray(read(tensor)))
         for bench, output in self._benches:
             self._judge_at(bench, np.array(read(output)), read)
 
-    def _judge_alone(self, x: np.ndarray) -> None:
+    def _judge_alone(self, tensor: int, x: np.ndarray) -> None:
         for k, grid in enumerate(self._grids):
-            self._count(k, self._rounded(0, x, grid), x)
+            on_grid = self._rounded(tensor, x, grid)
+            self._count(k, on_grid, x)
+            if tensor in self.graph.outputs:
+                self.noise[k] += logit_error(on_grid, x)
 
     def _judge_at(self, bench: Bench, wanted: np.ndarray, read: Read) -> None:
         members = set(self.grid.tensors)
@@ -107,6 +111,18 @@ def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
         np.ascontiguousarray(got).reshape(-1), np.ascontiguousarray(wanted).reshape(-1)
     )
     return error / power if power > 0 else error
+
+
+def logit_error(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Mean KL divergence of the softmax over the last axis, in nats; 0 for what cannot be logits.
+
+    Cross-entropy less its floor, the entropy of the float model's own distribution.
+
+    Source: Nagel et al. 2106.08295, section 3.1 (cross-entropy for the logits).
+    """
+    if wanted.ndim != 2 or wanted.shape[-1] < 2:
+        return 0.0
+    return float(kl_divergence(wanted, got))
 
 
 def judge(

@@ -74,6 +74,8 @@ def polish(
     if first > best:
         best, rows = first, list(minmax)
     budget = int(min(MAX_TRIES, BYTES_TRIED / max(score.size, 1)))
+    outputs = {graph.name(t) for graph in pivot.graphs for t in graph.outputs}
+    open_rows = [k for k in open_rows if not outputs & set(rows[k].tensors)]  # logits are settled
     order = sorted(open_rows, key=lambda k: -min(ranges[k].noise.values()))[:GRIDS]
     for k in watch(order, label="trying on the file", total=len(order)):
         for name, r in _others(rows[k]):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from tfq_ext.repair.auto import Trial, relative_error, rounded
+from tfq_ext.repair.auto import Trial, logit_error, relative_error, rounded
 from tfq_ext.repair.layerwise import Values, Walk
 from tfq_ext.spec import QParams, Range
 from tfq_ext.tflite.read import Graph
@@ -114,9 +114,15 @@ class PrefixJudge:
             on_grid = rounded(rough[tensor], grid, np.empty_like(rough[tensor]))
             errors = list(self._reader_errors(i, {tensor: on_grid}, members))
             if not errors:
-                errors = [relative_error(on_grid, self.walk.real[i][tensor])]
+                errors = [self._own_error(i, tensor, on_grid)]
             total += sum(errors)
         return total / len(self.walk.rough)
+
+    def _own_error(self, i: int, tensor: int, on_grid: np.ndarray) -> float:
+        """Relative error of a tensor that nobody reads; of logits with what softmax sees of it."""
+        real = self.walk.real[i][tensor]
+        error = relative_error(on_grid, real)
+        return error + logit_error(on_grid, real) if tensor in self.graph.outputs else error
 
     def _reader_errors(self, i: int, made: Values, members: set[int]) -> Iterator[float]:
         """Errors at the outputs of everything that reads `made`, through PAD, RESHAPE, ..."""
