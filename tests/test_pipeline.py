@@ -109,3 +109,13 @@ def test_a_result_that_cannot_be_written_leaves_what_was_there(tmp_path):
     with pytest.raises(OutputError, match="Nothing was changed"):
         result.save(tmp_path / "no such folder" / "m.tflite")
     assert result.save(tmp_path / "m.tflite").read_bytes() == result.content
+
+
+def test_what_is_kept_in_memory_does_not_grow_with_the_samples():
+    from tfq_ext.emit.to_float import to_float
+    from tfq_ext.pipeline import JUDGES_AT_MOST, calibrate
+    from tfq_ext.recipe import Recipe
+
+    done = calibrate(to_float(CONTENT), images(700), Recipe())
+    assert done.stats.samples == 700
+    assert abs(done.held_back.count - JUDGES_AT_MOST) <= 2

@@ -36,6 +36,7 @@ from tfq_ext.tflite.passes import PASSES
 from tfq_ext.tflite.read import Model
 
 JUDGES_AT_LEAST = 8  # samples held back; two or three choose by chance
+JUDGES_AT_MOST = 64  # they are kept in memory, and more of them decide nothing else
 
 
 @dataclass(frozen=True)
@@ -276,8 +277,8 @@ def _split(samples: Samples, recipe: Recipe) -> tuple[Samples, Samples | None]:
     count = len(samples.keys())
     if count < 2:
         return samples, None
-    enough = min(JUDGES_AT_LEAST, count // 2) / count
-    return samples.split(max(recipe.hold_back, enough), recipe.seed)
+    few, many = min(JUDGES_AT_LEAST, count // 2) / count, JUDGES_AT_MOST / count
+    return samples.split(min(max(recipe.hold_back, few), many), recipe.seed)
 
 
 def _float_ops(emitted: Emitted, plan: Plan) -> list[FloatOp]:
