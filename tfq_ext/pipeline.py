@@ -16,7 +16,7 @@ from tfq_ext.emit.islands import FloatOp, float_ops
 from tfq_ext.emit.plan import Plan
 from tfq_ext.emit.result import Emitted, Note
 from tfq_ext.emit.to_float import Pivot, to_float
-from tfq_ext.emit.verify import verify, verify_constants
+from tfq_ext.emit.verify import ReadBack, verify, verify_constants
 from tfq_ext.errors import DataError, StrictError, TfqWarning
 from tfq_ext.recipe import Recipe, load_recipe
 from tfq_ext.repair.contradiction import contradiction
@@ -28,13 +28,14 @@ from tfq_ext.repair.ranges import RangeChoice, choose_ranges, releases
 from tfq_ext.repair.weights import WeightChoice, choose_weights, layers, worth_integers
 from tfq_ext.report.collect import account_of
 from tfq_ext.result import Provenance, Result
-from tfq_ext.samples import Preprocess, Samples, open_samples, progress
+from tfq_ext.samples import Preprocess, Samples, open_samples, owned, progress
 from tfq_ext.spec import Range
 from tfq_ext.tflite import passes
 from tfq_ext.tflite.inputs import input_specs, pixel_ranges
 from tfq_ext.tflite.passes import PASSES
 from tfq_ext.tflite.read import Model
 
+ON_DISK = 32 << 30  # bytes that samples of a stream may take there
 JUDGES_AT_LEAST = 8  # samples held back; two or three choose by chance
 JUDGES_AT_MOST = 64  # they are kept in memory, and more of them decide nothing else
 
@@ -146,7 +147,7 @@ def calibrate(
     stats = observe(model, watch(kept), threads=threads, checkpoint=checkpoint)
     judged = None
     if held_back is not None:
-        beside = checkpoint and checkpoint.with_name(f"{checkpoint.name}-held-back")
+        beside = checkpoint and Path(checkpoint).with_name(f"{Path(checkpoint).name}-held-back")
         judged = observe(model, watch(held_back), threads=threads, checkpoint=beside)
         stats = stats.merge(judged)
     if (sentence := contradiction(pivot, kept, stats)) is not None:
@@ -165,14 +166,19 @@ def _open(
             "give data=..., 100 samples are usual. Without data use the recipe 'dynamic', "
             "'weight_only' or 'fp16'."
         )
-    return open_samples(
+    specs = input_specs(model)
+    samples = open_samples(
         data,
-        input_specs(model),
-        limit=limit or recipe.limit,
+        specs,
+        limit=recipe.limit if limit is None else limit,
         seed=recipe.seed,
         shuffle=True,
         preprocess=preprocess,
-    ).reusable()
+    )
+    if recipe.uses_auto and samples.count is None and not any(spec.is_text for spec in specs):
+        # A function that shuffles would put a sample on both sides: it is asked once.
+        return samples.materialise(max_bytes=ON_DISK)
+    return samples.reusable()
 
 
 def finish(
@@ -193,10 +199,7 @@ def finish(
     name = emitter_for(recipe.mode, draft.plan)
     options = {"activation": recipe.activations.spec} if name == "simulate" else {}
     emitted = emit(name, model, draft.plan, **options)
-    if EMITTERS[name].static:
-        read_back = verify(emitted.content, model, draft.plan)
-    else:
-        read_back = verify_constants(emitted.content, draft.plan)
+    read_back = _read_back(name, emitted, model, draft.plan)
     stayed = _float_ops(emitted, draft.plan) if EMITTERS[name].static else []
     if recipe.strict and stayed:
         raise StrictError(_too_much_float(stayed))
@@ -215,6 +218,16 @@ def finish(
         calibrated.pivot, calibrated.stats, calibrated.held_back, seed=recipe.seed
     )
     return Result(emitted.content, recipe, provenance, account)
+
+
+def _read_back(name: str, emitted: Emitted, model: Model, plan: Plan) -> ReadBack:
+    """Compare the file with the plan; a simulation holds no integers."""
+    if EMITTERS[name].static:
+        return verify(emitted.content, model, plan)
+    if name == "simulate":
+        return ReadBack()
+    unused = {note.tensor for note in emitted.notes if note.op == "constant"}
+    return verify_constants(emitted.content, plan, unused)
 
 
 @dataclass(frozen=True)
@@ -237,7 +250,7 @@ def _choose(
     model, held_back = calibrated.pivot.model, calibrated.held_back
     rows = layers(model, choices.ops, lookups=recipe.mode in ("dynamic", "weight_only"))
     rows = [row for row in rows if worth_integers(row, recipe.mode)]
-    judges = list(held_back) if held_back is not None else []
+    judges = [owned(sample) for sample in held_back or ()] if held_back is not None else []
     watch = partial(progress, enabled=show_progress)
     ranges: Sequence[RangeChoice] = []
     used = frozenset[int]()
@@ -249,6 +262,7 @@ def _choose(
             recipe,
             held_back=judges,
             judged=calibrated.judged,
+            int16=choices.int16,
             rounded=with_codes(model, {n: w.codes for n, w in first_guess.items()}),
             fixed=calibrated.fixed,
             threads=threads,
@@ -259,7 +273,8 @@ def _choose(
     plan = make_plan(model, recipe, choices, ranges, weights)
     tried: Mapping[str, float] = {}
     if judges and recipe.mode == "static" and any(row.noise for row in ranges):
-        more = list(islice(calibrated.samples or (), JUDGES))
+        room = max(JUDGES - len(judges), 0)
+        more = [owned(s) for s in islice(calibrated.samples or (), room)] if room else []
         polished = polish(model, plan, ranges, judges, more=more, threads=threads, watch=watch)
         plan, ranges, tried = polished.plan, polished.ranges, polished.tried
     return _Draft(plan, ranges, weights, tried, used)
@@ -271,8 +286,7 @@ def _observed(stats: Stats) -> dict[str, Range]:
 
 def _split(samples: Samples, recipe: Recipe) -> tuple[Samples, Samples | None]:
     """Calibration samples, and those held back to judge `auto`'s choices (none otherwise)."""
-    uses_auto = recipe.calibrator == "auto" or any(r.calibrator == "auto" for r in recipe.rules)
-    if not (uses_auto and recipe.hold_back) or recipe.activations.bits == 16:
+    if not (recipe.uses_auto and recipe.hold_back) or recipe.activations.bits == 16:
         return samples, None
     count = len(samples.keys())
     if count < 2:
@@ -299,7 +313,7 @@ def _notes(calibrated: Calibrated, recipe: Recipe, used: frozenset[int]) -> list
     rows = [Note("model", "", sentence) for sentence in calibrated.pivot.notes]
     for name, tensors in calibrated.rewritten.items():
         rows.append(Note("pass", "", f"{PASSES[name].doc}: {len(tensors)} times"))
-    if calibrated.held_back is not None:
-        rows += [Note("samples", "", sentence) for sentence in calibrated.held_back.notes]
+    if calibrated.samples is not None:
+        rows += [Note("samples", "", sentence) for sentence in calibrated.samples.notes]
     rows += [Note("recipe", "", sentence) for sentence in recipe.unused(used)]
     return rows

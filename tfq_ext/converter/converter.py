@@ -151,7 +151,7 @@ class TFLiteConverter:
         pivot = to_float(content, allow_custom_ops=bool(self.allow_custom_ops))
         data = self.representative_dataset if recipe.needs_data else None
         if data is not None:
-            data = representative(data, pivot.model, recipe)
+            data = representative(data, pivot.model)
         try:
             return finish(calibrate(pivot, data, recipe), recipe)
         finally:

@@ -1,29 +1,22 @@
-"""Representative data as TFLiteConverter reads them: once, lists in the order of the graph."""
+"""Representative data as TFLiteConverter reads them: lists in the order of the graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tfq_ext.recipe import Recipe
 from tfq_ext.samples import Samples, open_samples
 from tfq_ext.samples.spec import InputSpec
 from tfq_ext.tflite.inputs import input_specs
 from tfq_ext.tflite.read import Model, text
 
-MAX_BYTES = 32 << 30  # on disk; TFLiteConverter has no limit, the disk is ours
 
-
-def representative(dataset: Any, model: Model, recipe: Recipe) -> Samples:
+def representative(dataset: Any, model: Model) -> Samples:
     """Open what `representative_dataset` holds.
-
-    The samples are read once, as TFLiteConverter does, and kept on disk where calibrator "auto"
-    must split them: a function that shuffles would put the same sample on both sides.
 
     Args:
         dataset: callable, tf.lite.RepresentativeDataset, or anything that quantize() takes.
         model: the float model.
-        recipe: what the samples are for.
 
     Raises:
         DataError: they do not fit the model.
@@ -32,11 +25,7 @@ def representative(dataset: Any, model: Model, recipe: Recipe) -> Samples:
     keys = list(dict.fromkeys(spec.signature for spec in specs))
     if len(keys) > 1:
         dataset = _for_first(dataset, keys[0], specs)
-    samples = open_samples(dataset, specs)
-    splits = recipe.calibrator == "auto" or any(r.calibrator == "auto" for r in recipe.rules)
-    if splits and samples.count is None and not any(spec.is_text for spec in specs):
-        return samples.materialise(max_bytes=MAX_BYTES)
-    return samples
+    return open_samples(dataset, specs)
 
 
 def graph_order(model: Model) -> list[InputSpec]:

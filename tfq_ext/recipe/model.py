@@ -94,6 +94,12 @@ class Recipe(RecipeModel):
         """Must representative samples be given?"""
         return self.mode in ("static", "simulate")
 
+    @property
+    def uses_auto(self) -> bool:
+        """Does any tensor ask for calibrator "auto", which judges on samples held back?"""
+        asked = (self.calibrator, self.output_calibrator, *(r.calibrator for r in self.rules))
+        return "auto" in asked
+
     def changed(self, **fields: Any) -> Recipe:
         """The same recipe with other values for some fields, checked again."""
         return Recipe(**{**self.to_dict(), **fields})

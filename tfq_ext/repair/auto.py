@@ -94,7 +94,7 @@ class Trial:
     @property
     def best(self) -> int:
         """Index of the least noisy candidate; the first (min-max) on ties."""
-        return int(np.argmin(self.noise))
+        return int(np.argmin(np.nan_to_num(self.noise, nan=np.inf)))
 
 
 def rounded(x: np.ndarray, grid: QParams, out: np.ndarray) -> np.ndarray:

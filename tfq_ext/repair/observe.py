@@ -9,8 +9,6 @@ from math import prod
 from pathlib import Path
 from queue import SimpleQueue
 
-import numpy as np
-
 from tfq_ext.calibrate.accumulator import Accumulator, observe_many
 from tfq_ext.calibrate.stats import (
     NO_SAMPLES,
@@ -19,8 +17,8 @@ from tfq_ext.calibrate.stats import (
     combine_hashes,
     hash_sample,
 )
-from tfq_ext.errors import DataError
-from tfq_ext.samples.spec import Sample
+from tfq_ext.errors import DataError, StatsError
+from tfq_ext.samples.spec import Sample, owned
 from tfq_ext.tflite.grids import observed
 from tfq_ext.tflite.read import Model, digest
 from tfq_ext.tflite.run import Keeper, is_stateful
@@ -51,23 +49,30 @@ def observe(
 
     Raises:
         DataError: there was no sample.
-        StatsError: the checkpoint is of another model.
+        StatsError: the checkpoint is of another model or of other samples.
     """
     content = pivot.to_bytes()
     model_hash = digest(content)
     stats = _resume(checkpoint, model_hash)
     seen = set(stats.sample_keys.tolist())
+    again = NO_SAMPLES
     crew = _Crew(pivot, content, threads)
     try:
         for sample in samples:
             if sample.key in seen:
+                again = combine_hashes(again, hash_sample(sample.key, sample.inputs))
                 continue
             crew.add(sample)
             if checkpoint and crew.count % CHECKPOINT_EVERY == 0:
                 stats.merge(crew.freeze(model_hash)).save(checkpoint)
+        if again != stats.sample_hash:
+            raise StatsError(
+                f"The checkpoint {checkpoint} holds statistics of other samples than these (other "
+                "data, preprocessing, limit, seed or calibrator). Delete it, or name another."
+            )
         stats = stats.merge(crew.freeze(model_hash))
     except KeyboardInterrupt:
-        if checkpoint and crew.count:
+        if checkpoint and crew.whole:
             stats.merge(crew.freeze(model_hash)).save(checkpoint)
         raise
     finally:
@@ -100,22 +105,23 @@ class _Crew:
         self._pool = ThreadPoolExecutor(workers, "tfq-worker") if workers > 1 else None
         self._pending: deque[Future[None]] = deque()
         self.count = 0
+        self.whole = True  # no sample is half taken in
 
     def add(self, sample: Sample) -> None:
         """Take in one sample; errors of earlier ones are raised here or by `freeze`."""
         self.count += 1
         if self._pool is None:
-            return self._runs[0].add(sample)
+            self.whole = False
+            self._runs[0].add(sample)
+            self.whole = True
+            return
         for run in self._runs:  # here, as opening silences warnings, which no other thread may do
             run.keeper(sample.signature)
         if len(self._pending) == 2 * len(self._runs):
             self._pending.popleft().result()
         # A generator may fill the same array again before its values have been read.
-        owned = Sample(
-            sample.key, {k: np.array(v) for k, v in sample.inputs.items()}, sample.signature
-        )
-        self._pending.append(self._pool.submit(self._work, owned))
-        return None
+        self._pending.append(self._pool.submit(self._work, owned(sample)))
+        return
 
     def _work(self, sample: Sample) -> None:
         run = self._idle.get()

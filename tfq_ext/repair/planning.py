@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from tfq_ext.emit.plan import Plan
 from tfq_ext.recipe import OpChoice, Recipe
+from tfq_ext.repair.ends import ends
 from tfq_ext.repair.ranges import RangeChoice
 from tfq_ext.repair.weights import WeightChoice
-from tfq_ext.tflite.facts import FLOAT_ONLY, WEIGHTS
+from tfq_ext.tflite.facts import FLOAT_ONLY
 from tfq_ext.tflite.grids import float_activations
 from tfq_ext.tflite.read import Model
 
@@ -50,12 +51,8 @@ class Choices:
 def op_choices(pivot: Model, recipe: Recipe) -> Choices:
     """Ask the recipe about every op; "first" and "last" count the ops with weights."""
     rows = [(g.name(op.outputs[0]), code) for g, _, op, code in pivot.walk() if len(op.outputs)]
-    weighted = [name for name, code in rows if code in WEIGHTS]
-    ends: dict[str, frozenset[str]] = {}
-    if weighted:
-        ends[weighted[0]] = frozenset({"first"})
-        ends[weighted[-1]] = ends.get(weighted[-1], frozenset()) | {"last"}
-    ops = {name: recipe.for_op(code, name, ends.get(name, frozenset())) for name, code in rows}
+    positions = ends(pivot)
+    ops = {name: recipe.for_op(code, name, positions.get(name, frozenset())) for name, code in rows}
     used = frozenset[int]().union(*(choice.rules for choice in ops.values()))
     return Choices(ops, dict(rows), used)
 

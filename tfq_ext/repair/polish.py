@@ -89,6 +89,8 @@ def polish(
     report = Score(pivot, plan, held_back, threads)
     variants = {"minmax": minmax, "auto": ranges, "polished": rows}
     tried = {name: report(_by_name(variant)) for name, variant in variants.items()}
+    if tried["polished"] < tried["minmax"]:
+        rows, tried["polished"] = list(minmax), tried["minmax"]
     return Polished(replace(plan, ranges=_by_name(rows)), tuple(rows), tried)
 
 
@@ -127,6 +129,10 @@ class Score:
         for name in self._wanted:
             total = SqnrAccumulator()
             for wanted, found in zip(self._wanted[name], got[name], strict=True):
+                if wanted.shape != found.shape or not np.all(np.isfinite(wanted)):
+                    continue  # the float model itself gives no number to come near to
+                if not np.all(np.isfinite(found)):
+                    return float("-inf")
                 total = total.add(wanted, found)
             values.append(total.value)
         finite = [v for v in values if np.isfinite(v)]

@@ -12,12 +12,13 @@ from tfq_ext.calibrate.stats import Stats
 from tfq_ext.emit.patched.kernels import fixed_grid
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.auto import Trial, judge
+from tfq_ext.repair.ends import ends
 from tfq_ext.repair.layerwise import Values, walkable
 from tfq_ext.repair.pooled import Pooled
 from tfq_ext.repair.prefix import PrefixJudge, judges_that_fit
 from tfq_ext.repair.watch import Watch, unwatched
 from tfq_ext.samples.spec import Sample
-from tfq_ext.spec import INT8_ACTIVATION, NO_RANGE, QParams, QSpec, Range
+from tfq_ext.spec import INT8_ACTIVATION, INT16_ACTIVATION, NO_RANGE, QParams, QSpec, Range
 from tfq_ext.tflite.facts import FIXED_OUTPUT
 from tfq_ext.tflite.grids import Grid, shared_grids
 from tfq_ext.tflite.read import Graph, Model
@@ -86,9 +87,9 @@ class _Draft:
     calibrator: str
     range: Range | None
     names: list[str]
+    spec: QSpec
     trial: Trial | None = None
     noise: dict[str, float] = field(default_factory=dict)
-    judged: Pooled | None = None
 
     def settle(self, calibrator: str, chosen: Range) -> None:
         self.calibrator, self.range = calibrator, chosen
@@ -101,6 +102,7 @@ def choose_ranges(
     *,
     held_back: Sequence[Sample] = (),
     judged: Stats | None = None,
+    int16: frozenset[str] | None = None,
     rounded: Model | None = None,
     fixed: Mapping[str, Range] | None = None,
     threads: int = 2,
@@ -114,6 +116,7 @@ def choose_ranges(
         recipe: calibrators, overrides, 8 or 16 bits.
         held_back: samples that judge `auto`'s candidates.
         judged: statistics of those alone.
+        int16: ops (by first output) with 16-bit activations; None: as the recipe says throughout.
         rounded: the pivot with rounded weights, for the quantized prefix.
         fixed: tensor name -> range that is known (exact input quantization).
         threads: for LiteRT.
@@ -122,7 +125,7 @@ def choose_ranges(
     Returns:
         choices in graph order, and the indices of the recipe's rules that were used.
     """
-    drafts, used = _drafts(pivot, stats, recipe, fixed or {}, judged)
+    drafts, used = _drafts(pivot, stats, recipe, fixed or {}, judged, int16)
     open_ = [d for d in drafts if d.trial is not None]
     on_prefix = [d for d in open_ if len(d.grid.sources) == 1 and walkable(d.graph)]
     _judge_apart(pivot, [d for d in open_ if d not in on_prefix], held_back, threads, watch)
@@ -131,7 +134,7 @@ def choose_ranges(
     for draft in drafts:
         if draft.range is None:  # nothing to choose, or nobody to judge
             name = "minmax" if draft.calibrator == AUTO else draft.calibrator
-            draft.settle(name, parse(name).choose(draft.dist, _spec(recipe)))
+            draft.settle(name, parse(name).choose(draft.dist, draft.spec))
     return [_choice(d, stats) for d in drafts], used
 
 
@@ -189,7 +192,7 @@ def _decided(draft: _Draft) -> Iterator[tuple[int, QParams]]:
     grid = fixed_grid(code, "int8")
     if grid is None:
         grid = QParams.from_range(
-            INT8_ACTIVATION, draft.range or Range.of(draft.dist.min, draft.dist.max)
+            draft.spec, draft.range or Range.of(draft.dist.min, draft.dist.max)
         )
     return ((t, grid) for t in draft.grid.tensors)
 
@@ -209,17 +212,27 @@ def _drafts(
     recipe: Recipe,
     fixed: Mapping[str, Range],
     judged: Stats | None = None,
+    int16: frozenset[str] | None = None,
 ) -> tuple[list[_Draft], frozenset[int]]:
     drafts, used = [], frozenset[int]()
+    positions = ends(pivot)
     for graph in pivot.graphs:
         for grid in shared_grids(graph):
             dist = _pooled(stats, graph, grid)
             if dist is None:
                 continue
-            draft, rules = _draft(graph, grid, dist, recipe, fixed, _pooled(judged, graph, grid))
+            calibrator, chosen, rules = _asked(graph, grid, recipe, positions)
             used |= rules
-            if draft.calibrator != FLOAT:
-                drafts.append(draft)
+            if calibrator == FLOAT:
+                continue
+            names = list(_names(graph, grid.tensors))
+            known = next((fixed[n] for n in names if n in fixed), None)
+            if known is not None and chosen is None:
+                calibrator, chosen = "exact input", known
+            spec = _spec(graph, grid, recipe, int16)
+            draft = _Draft(graph, grid, dist, calibrator, chosen, names, spec)
+            _open_question(draft, _pooled(judged, graph, grid))
+            drafts.append(draft)
     return drafts, used
 
 
@@ -230,38 +243,38 @@ def _pooled(stats: Stats | None, graph: Graph, grid: Grid) -> Pooled | None:
     return Pooled.of(parts) if parts else None
 
 
-def _draft(
-    graph: Graph,
-    grid: Grid,
-    dist: Pooled,
-    recipe: Recipe,
-    fixed: Mapping[str, Range],
-    judged: Pooled | None,
-) -> tuple[_Draft, frozenset[int]]:
-    names = list(_names(graph, grid.tensors))
-    calibrator, chosen, rules = _asked(graph, grid, recipe)
-    known = next((fixed[n] for n in names if n in fixed), None)
-    if known is not None and chosen is None:
-        calibrator, chosen = "exact input", known
-    draft = _Draft(graph, grid, dist, calibrator, chosen, names, judged=judged)
-    if chosen is None and calibrator == AUTO:
-        if recipe.activations.bits == 16:
-            bound = Range.of(dist.min, dist.max).scaled(MARGIN_16)
-            draft.settle(f"minmax x {MARGIN_16:g}", bound)
-        else:
-            draft.trial = _trial(draft, _spec(recipe))
-    return draft, rules
+def _open_question(draft: _Draft, judged: Pooled | None) -> None:
+    """Give `auto` its candidates; 16 bits need none."""
+    if draft.range is not None or draft.calibrator != AUTO:
+        return
+    if draft.spec.bits == 16:
+        bound = Range.of(draft.dist.min, draft.dist.max).scaled(MARGIN_16)
+        draft.settle(f"minmax x {MARGIN_16:g}", bound)
+    else:
+        draft.trial = _trial(draft, judged)
 
 
-def _spec(recipe: Recipe) -> QSpec:
-    return recipe.activations.spec
+def _spec(graph: Graph, grid: Grid, recipe: Recipe, int16: frozenset[str] | None) -> QSpec:
+    """The codes of a grid: 16 bits where an op that makes one of its tensors has 16."""
+    makers = {graph.producer[t] for t in grid.tensors if t in graph.producer}
+    if int16 is None or not makers or recipe.mode != "static":
+        return recipe.activations.spec
+    names = {graph.name(graph.ops[k].outputs[0]) for k in makers}
+    return INT16_ACTIVATION if names & int16 else INT8_ACTIVATION
 
 
-def _asked(graph: Graph, grid: Grid, recipe: Recipe) -> tuple[str, Range | None, frozenset[int]]:
+def _asked(
+    graph: Graph, grid: Grid, recipe: Recipe, positions: Mapping[str, frozenset[str]]
+) -> tuple[str, Range | None, frozenset[int]]:
     """What the recipe wants for a grid: the member that a rule names speaks for all."""
     outputs = set(graph.outputs)
     choices = [
-        recipe.for_tensor(graph.name(t), _producer_code(graph, t), is_output=t in outputs)
+        recipe.for_tensor(
+            graph.name(t),
+            _producer_code(graph, t),
+            positions.get(graph.name(t), frozenset()),
+            is_output=t in outputs,
+        )
         for t in grid.tensors
     ]
     rules = frozenset[int]().union(*(c.rules for c in choices))
@@ -275,12 +288,13 @@ def _producer_code(graph: Graph, tensor: int) -> str:
     return "" if k is None else graph.code(graph.ops[k])
 
 
-def _trial(draft: _Draft, spec: QSpec) -> Trial | None:
+def _trial(draft: _Draft, judged: Pooled | None) -> Trial | None:
     """Distinct candidates; None where there is nothing to choose (one value, prescribed grid)."""
     if _producer_code(draft.graph, draft.grid.tensors[0]) in FIXED_OUTPUT:
         return None
     found: dict[tuple[float, float], tuple[str, Range]] = {}
-    tightest = draft.dist.tightest(draft.judged, spec)
+    spec = draft.spec
+    tightest = draft.dist.tightest(judged, spec)
     for text in ("minmax", *AUTO_CANDIDATES):
         r = parse(text).choose(draft.dist, spec) | tightest
         found.setdefault((round(r.min, 6), round(r.max, 6)), (text, r))

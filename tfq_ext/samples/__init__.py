@@ -10,7 +10,7 @@ from tfq_ext.samples.opening import OPENERS, open_samples
 from tfq_ext.samples.preprocess import Preprocess
 from tfq_ext.samples.progress import progress
 from tfq_ext.samples.samples import Samples
-from tfq_ext.samples.spec import InputSpec, Sample
+from tfq_ext.samples.spec import InputSpec, Sample, owned
 from tfq_ext.samples.value_range import range_warning
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "open_samples",
     "progress",
     "range_warning",
+    "owned",
 ]

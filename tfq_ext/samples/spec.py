@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,6 +75,12 @@ class Sample:
     inputs: Mapping[str, np.ndarray]
     signature: str = ""
     label: object | None = None
+
+
+def owned(sample: Sample) -> Sample:
+    """A copy that stays what it is when a generator fills the same array again."""
+    inputs = {name: np.array(values) for name, values in sample.inputs.items()}
+    return replace(sample, inputs=inputs)
 
 
 def by_signature(inputs: Sequence[InputSpec]) -> dict[str, tuple[InputSpec, ...]]:

@@ -52,7 +52,9 @@ class Keeper:
     def _fresh(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self._interpreter = open_interpreter(self._content, threads=self._threads, keep=True)
+            self._interpreter = open_interpreter(
+                self._content, threads=self._threads, keep=True, allocate=False
+            )
         if self.graph.index:
             self._runner = self._interpreter.get_signature_runner(self.signature)
         self._invoked = False
@@ -77,7 +79,7 @@ class Keeper:
             self._runner(**inputs)
             index = self.graph.index
             return lambda i: self._interpreter.get_tensor(i, index)
-        resized = False
+        resized = not self._shapes  # a fresh interpreter is allocated on its first sample
         for name, i in self._names.items():
             shape = np.shape(inputs[name])
             if self._shapes.get(i) != shape:
