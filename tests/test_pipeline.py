@@ -119,3 +119,31 @@ def test_what_is_kept_in_memory_does_not_grow_with_the_samples():
     done = calibrate(to_float(CONTENT), images(700), Recipe())
     assert done.stats.samples == 700
     assert abs(done.held_back.count - JUDGES_AT_MOST) <= 2
+
+
+def test_a_function_that_shuffles_and_refills_its_array_is_asked_once():
+    calls = []
+
+    def shuffled():
+        calls.append(1)
+        buffer = np.empty((1, *DATA.shape[1:]), np.float32)
+        for k in np.random.default_rng(len(calls)).permutation(len(DATA)):
+            buffer[0] = DATA[k]
+            yield [buffer]
+
+    result = tfq_ext.quantize(CONTENT, shuffled)
+    assert len(calls) == 1
+    assert result.provenance.held_back == 8
+    in_order = [DATA[k] for k in np.random.default_rng(1).permutation(len(DATA))]
+    assert result.content == tfq_ext.quantize(CONTENT, np.stack(in_order)).content
+
+
+def test_eight_and_sixteen_bits_in_one_file_have_the_ranges_of_their_bits():
+    recipe = {"base": "int8-minmax", "rules": [{"tensor": "deep", "activation_bits": 16}]}
+    auto = {**recipe, "base": "int8"}
+    for chosen, factor in ((recipe, 1.0), (auto, 4.0)):
+        result = tfq_ext.quantize(CONTENT, DATA, recipe=chosen)
+        rows = {name: row for row in result.account.ranges for name in row.tensors}
+        assert rows["deep"].range.max == pytest.approx(factor * rows["deep"].observed.max)
+        assert rows["sum"].range.max <= rows["sum"].observed.max
+        assert "read back equal" in result.account.read_back

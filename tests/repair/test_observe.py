@@ -74,3 +74,13 @@ def test_a_source_may_fill_one_array_again_and_again(stats):
             yield Sample(sample.key, {"image": buffer})
 
     assert observe(MODEL, refilled(), threads=3) == stats
+
+
+def test_a_checkpoint_of_other_samples_is_refused(tmp_path):
+    path = tmp_path / "stats"
+    observe(MODEL, SAMPLES[:3], checkpoint=path)
+    others = [Sample(k, {"image": x[None]}) for k, x in enumerate(images(3, seed=7))]
+    with pytest.raises(StatsError, match="other samples"):
+        observe(MODEL, others, checkpoint=path)
+    with pytest.raises(StatsError, match="other samples"):
+        observe(MODEL, SAMPLES[:2], checkpoint=path)

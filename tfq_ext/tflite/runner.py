@@ -116,7 +116,8 @@ class Runner:
         self._open()
 
     def _open(self) -> None:
-        self._interpreter = open_interpreter(self._content, threads=self._threads)
+        self._interpreter = open_interpreter(self._content, threads=self._threads, allocate=False)
+        self._allocated = False  # on the first feed: only then are open dimensions known
         self._runner: Any = None
         if self._signature is None:
             self.inputs = _ports(self._interpreter.get_input_details())
@@ -166,13 +167,14 @@ class Runner:
     def _set(self, codes: Arrays) -> None:
         details = {d["index"]: d for d in self._interpreter.get_input_details()}
         try:
-            resized = False
+            resized = not self._allocated
             for name, port in self.inputs.items():
                 if tuple(details[port.index]["shape"]) != codes[name].shape:
                     self._interpreter.resize_tensor_input(port.index, codes[name].shape)
                     resized = True
             if resized:
                 self._interpreter.allocate_tensors()
+                self._allocated = True
             for name, port in self.inputs.items():
                 self._interpreter.set_tensor(port.index, codes[name])
         except (RuntimeError, ValueError) as error:
