@@ -271,13 +271,12 @@ def _choose(
     by_name = {name: row.range for row in ranges for name in row.tensors}
     weights = {} if recipe.mode == "fp16" else choose_weights(rows, by_name, recipe)
     plan = make_plan(model, recipe, choices, ranges, weights)
-    tried: Mapping[str, float] = {}
-    if judges and recipe.mode == "static" and any(row.noise for row in ranges):
-        room = max(JUDGES - len(judges), 0)
-        more = [owned(s) for s in islice(calibrated.samples or (), room)] if room else []
-        polished = polish(model, plan, ranges, judges, more=more, threads=threads, watch=watch)
-        plan, ranges, tried = polished.plan, polished.ranges, polished.tried
-    return _Draft(plan, ranges, weights, tried, used)
+    if not (judges and recipe.mode == "static" and any(row.noise for row in ranges)):
+        return _Draft(plan, ranges, weights, {}, used)
+    room = max(JUDGES - len(judges), 0)
+    more = [owned(s) for s in islice(calibrated.samples or (), room)] if room else []
+    final = polish(model, plan, ranges, judges, more=more, threads=threads, watch=watch)
+    return _Draft(final.plan, final.ranges, weights, final.tried, used)
 
 
 def _observed(stats: Stats) -> dict[str, Range]:

@@ -12,6 +12,7 @@ from test_audit import concat, planned, seen
 import tfq_ext
 from tfq_ext import demo
 from tfq_ext.emit.emitters import emit
+from tfq_ext.errors import ModelError
 from tfq_ext.repair.audit.recorded import record
 from tfq_ext.repair.audit.tensors import true_ranges
 from tfq_ext.repair.audit.values import CONVERTER, EXACT, FILE
@@ -123,3 +124,12 @@ def test_the_demo_network_loses_residual_branches():
     assert exact is not None
     assert recorded is not None
     assert exact.sqnr_db > recorded.sqnr_db
+
+
+def test_loops_are_refused_before_the_calibrator_can_crash_on_them():
+    """A Keras LSTM: TF 2.21's calibrator ends the process with SIGSEGV."""
+    keras = pytest.importorskip("keras")
+    layers = [keras.Input((6, 3)), keras.layers.LSTM(4), keras.layers.Dense(2)]
+    data = np.random.default_rng(0).normal(size=(6, 6, 3)).astype(np.float32)
+    with pytest.raises(ModelError, match="WHILE: TFLiteConverter's own calibrator crashes"):
+        tfq_ext.audit(keras.Sequential(layers), data, fast=True)

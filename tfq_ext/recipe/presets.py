@@ -28,7 +28,7 @@ PRESETS: Table[Preset] = Table(
             Recipe(activations=ActivationGrid(bits=16)),
         ),
         "int4": Preset(
-            "4-bit weights, 8-bit activations: about half the bytes of int8, not faster on CPU.",
+            "4-bit weights, 8-bit activations: up to half the bytes of int8, slower on CPU.",
             Recipe(weights=WeightGrid(bits=4, scale="mse")),
         ),
         "fp16": Preset(

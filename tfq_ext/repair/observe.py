@@ -65,11 +65,7 @@ def observe(
             crew.add(sample)
             if checkpoint and crew.count % CHECKPOINT_EVERY == 0:
                 stats.merge(crew.freeze(model_hash)).save(checkpoint)
-        if again != stats.sample_hash:
-            raise StatsError(
-                f"The checkpoint {checkpoint} holds statistics of other samples than these (other "
-                "data, preprocessing, limit, seed or calibrator). Delete it, or name another."
-            )
+        _check_same(again, stats, checkpoint)
         stats = stats.merge(crew.freeze(model_hash))
     except KeyboardInterrupt:
         if checkpoint and crew.whole:
@@ -82,6 +78,15 @@ def observe(
     if checkpoint and crew.count:
         stats.save(checkpoint)
     return stats
+
+
+def _check_same(again: str, stats: Stats, checkpoint: Path | None) -> None:
+    """Raise StatsError unless the samples that were skipped are those of the checkpoint."""
+    if again != stats.sample_hash:
+        raise StatsError(
+            f"The checkpoint {checkpoint} holds statistics of other samples than these (other "
+            "data, preprocessing, limit, seed or calibrator). Delete it, or name another."
+        )
 
 
 def _resume(checkpoint: Path | None, model_hash: str) -> Stats:

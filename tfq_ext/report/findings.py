@@ -134,7 +134,10 @@ def variant_line(tried: Mapping[str, float]) -> str | None:
     if not tried:
         return None
     rows = [f"{VARIANTS.get(name, name)} {words.db(value)}" for name, value in tried.items()]
-    return f"Output SQNR on held-back samples: {', '.join(rows)}."
+    return (
+        f"Output SQNR on held-back samples: {', '.join(rows)}. The last one is the file's; these "
+        "samples helped to choose it, so expect less on new ones."
+    )
 
 
 def release_line(account: Account) -> str | None:

@@ -88,7 +88,7 @@ class Keeper:
                     resized = True
                 self._shapes[i] = shape
         if resized:
-            self._interpreter.allocate_tensors()
+            allocate_tensors(self._interpreter)
         for name, i in self._names.items():
             self._interpreter.set_tensor(i, inputs[name])
         self._interpreter.invoke()
@@ -128,11 +128,17 @@ def open_interpreter(
             interpreter = Interpreter(
                 model_content=content, num_threads=threads, experimental_preserve_all_tensors=keep
             )
-            if allocate:
-                interpreter.allocate_tensors()
+        if allocate:
+            allocate_tensors(interpreter)
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"LiteRT cannot load this model: {error}") from None
     return interpreter
+
+
+def allocate_tensors(interpreter: Interpreter) -> None:
+    """Give an interpreter its memory, without LiteRT's greeting on the terminal."""
+    with _without_greeting():
+        interpreter.allocate_tensors()
 
 
 _GREETING = b"INFO: Created TensorFlow Lite XNNPACK delegate"

@@ -13,7 +13,7 @@ from tfq_ext.errors import DataError, ModelError
 from tfq_ext.spec import round_half_away
 from tfq_ext.tflite.facts import STATEFUL
 from tfq_ext.tflite.read import Model, describe, read_bytes
-from tfq_ext.tflite.run import open_interpreter
+from tfq_ext.tflite.run import allocate_tensors, open_interpreter
 
 Arrays = dict[str, np.ndarray]
 
@@ -173,7 +173,7 @@ class Runner:
                     self._interpreter.resize_tensor_input(port.index, codes[name].shape)
                     resized = True
             if resized:
-                self._interpreter.allocate_tensors()
+                allocate_tensors(self._interpreter)
                 self._allocated = True
             for name, port in self.inputs.items():
                 self._interpreter.set_tensor(port.index, codes[name])

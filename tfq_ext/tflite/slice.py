@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tfq_ext.errors import ModelError
 from tfq_ext.tflite.facts import CONTROL, STATEFUL
 from tfq_ext.tflite.read import Graph, Model
-from tfq_ext.tflite.run import open_interpreter
+from tfq_ext.tflite.run import allocate_tensors, open_interpreter
 
 
 def can_cut(graph: Graph, op_index: int) -> bool:
@@ -109,7 +109,7 @@ class Bench:
                 self._interpreter.resize_tensor_input(place, values[tensor].shape)
                 resized = True
         if resized:
-            self._interpreter.allocate_tensors()
+            allocate_tensors(self._interpreter)
         for tensor, place in zip(self.feeds, self._inputs, strict=True):
             if tensor in values:
                 self._interpreter.set_tensor(place, values[tensor])
@@ -118,7 +118,7 @@ class Bench:
         places = list(zip(self.feeds, self._inputs, strict=True))
         for tensor, place in places:
             self._interpreter.resize_tensor_input(place, np.shape(values[tensor]))
-        self._interpreter.allocate_tensors()
+        allocate_tensors(self._interpreter)
         for tensor, place in places:
             self._interpreter.set_tensor(place, values[tensor])
         self._waiting = None

@@ -13,6 +13,7 @@ from tfq_ext.errors import MissingDependency, ModelError
 from tfq_ext.repair.audit.values import Leak
 from tfq_ext.samples.spec import Sample
 from tfq_ext.spec import Range
+from tfq_ext.tflite.facts import CONTROL
 from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import input_tensors
 
@@ -37,6 +38,7 @@ def record(pivot: Model, samples: Iterable[Sample], *, verbose: bool = False) ->
         MissingDependency: no TensorFlow, or one without this entry point.
         ModelError: the calibrator refuses the model.
     """
+    _refuse_what_crashes(pivot)
     with quiet(verbose=verbose):
         module = need(_MODULE, why="Auditing TFLiteConverter's calibrator")
     if not hasattr(module, "add_intermediate_tensors") or not hasattr(module, "Calibrator"):
@@ -54,6 +56,16 @@ def record(pivot: Model, samples: Iterable[Sample], *, verbose: bool = False) ->
             "need it."
         ) from None
     return dict(_ranges(Model.parse(bytes(content), source="the calibrator's result")))
+
+
+def _refuse_what_crashes(pivot: Model) -> None:
+    """TF 2.21's calibrator ends the process on loops and variables: no exception to catch."""
+    found = sorted({code for *_, code in pivot.walk() if code in CONTROL})
+    if found:
+        raise ModelError(
+            f"The model has {', '.join(found)}: TFLiteConverter's own calibrator crashes on loops "
+            "and variables, so there is nothing to audit. `tfq quantize` treats the rest of it."
+        )
 
 
 def converter_version() -> str:
