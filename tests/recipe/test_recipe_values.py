@@ -131,6 +131,10 @@ WRONG_RULES = [
 ]
 CONTRADICTIONS = [
     (
+        {"mode": "simulate", "rules": [{"op": "ADD", "activation_bits": 4}]},
+        ["rules[0].activation_bits has no effect", "all activations have the width"],
+    ),
+    (
         {"activations": "int16", "input_type": "uint8"},
         ["input_type: got 'uint8'", "activations = 'int16'", "'float32', 'int16'"],
     ),
@@ -192,7 +196,7 @@ def test_constructors_raise_recipe_errors_too():
     "fields",
     [
         {"mode": "simulate", "activations": LINEAR_GRID, "weights": {"symmetric": False}},
-        {"mode": "simulate", "rules": [{"op": "ADD", "activation_bits": 4}]},
+        {"mode": "simulate", "rules": [{"op": "ADD", "keep_float": True}]},
         {"mode": "dynamic", "weights": {"bits": 4, "scale": "mse"}, "limit": 5},
         {"mode": "fp16", "rules": [{"op": "CONV_2D", "keep_float": True}]},
         {"input_type": "uint8", "output_type": "int8"},

@@ -33,8 +33,9 @@ UNREAD_IN_RULES: dict[str, tuple[str, ...]] = {
     "dynamic": ("activation_bits", *TENSOR_FIELDS),
     "weight_only": ("activation_bits", *TENSOR_FIELDS),
     "fp16": (*OP_FIELDS[1:], *TENSOR_FIELDS),
-    "simulate": (),
+    "simulate": ("activation_bits",),
 }
+_WHY_RULES = {**_WHY, "simulate": "all activations have the width that `activations` states"}
 # (mode, activations) -> types that the graph's inputs and outputs may have.
 IO_TYPES: dict[tuple[str, str], tuple[str, ...]] = {
     ("static", "int8"): ("float32", "int8", "uint8"),
@@ -58,7 +59,7 @@ def _unread_rules(recipe: Recipe) -> Iterator[str]:
         for name in rule.stated(UNREAD_IN_RULES[recipe.mode]):
             yield (
                 f"rules[{index}].{name} has no effect with mode = {recipe.mode!r} "
-                f"({_WHY[recipe.mode]}); remove one of the two."
+                f"({_WHY_RULES[recipe.mode]}); remove one of the two."
             )
 
 
