@@ -2,7 +2,7 @@
 
     nice -n 10 python tools/train_demo.py --data fashion_mnist.npz
 
-Data: Fashion-MNIST (github.com/zalandoresearch/fashion-mnist, MIT; Debian: the package
+Data: Fashion-MNIST (Zalando Research, MIT; Debian: the package
 `dataset-fashion-mnist`). `--data` is either
 
 * the folder with the four original files, `{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz`: IDX,
