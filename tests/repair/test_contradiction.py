@@ -11,6 +11,8 @@ from tfq_ext.emit.to_float.first_norm import FirstNorm
 from tfq_ext.repair.contradiction import contradiction
 from tfq_ext.repair.observe import observe
 from tfq_ext.samples import Sample
+from tfq_ext.spec import Range
+from tfq_ext.tflite.patch import set_range
 
 PIVOT = to_float(residual().to_bytes())
 
@@ -48,6 +50,15 @@ def test_another_scale_is_named_with_its_numbers(trained, scale, said):
     assert said in sentence
     assert "BatchNorm (bn)" in sentence
     assert f"{scale:.2g}"[:2] in sentence
+
+
+def test_a_range_that_the_file_records_is_compared():
+    model = PIVOT.model.copy()
+    graph = model.graphs[0]
+    set_range(graph, graph.inputs[0], Range(-1.0, 1.0))
+    recorded = replace(PIVOT, model=model)
+    assert asked(recorded, 1.0) is None
+    assert "127" in asked(recorded, np.float32(127.5))
 
 
 def test_without_batchnorm_a_saturated_relu6_tells():

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfq_ext.calibrate.stats import Stats
 from tfq_ext.emit.to_float import Pivot
-from tfq_ext.samples import Sample
+from tfq_ext.samples import Sample, range_warning
 from tfq_ext.tflite.facts import ACTIVATIONS, WEIGHTS
 from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import Keeper, input_tensors
@@ -24,8 +24,9 @@ AT_THE_CAP = 0.6  # share of active units at the cap; trained networks have a fe
 def contradiction(pivot: Pivot, samples: Iterable[Sample], stats: Stats) -> str | None:
     """A sentence with the numbers when the samples contradict the model's first layer, else None.
 
-    A Keras model with BatchNorm says what its first layer's outputs were in training (mean beta,
-    deviation gamma); other models are asked how much of a first ReLU6 sits at its cap.
+    A file that records its inputs' range is asked first. A Keras model with BatchNorm says what
+    its first layer's outputs were in training (mean beta, deviation gamma); other models are asked
+    how much of a first ReLU6 sits at its cap.
 
     Args:
         pivot: float model, with `first_norm` where the source had one.
@@ -33,6 +34,9 @@ def contradiction(pivot: Pivot, samples: Iterable[Sample], stats: Stats) -> str 
         stats: observed ranges, for the message.
     """
     graph = pivot.model.graphs[0]
+    recorded = _against_record(graph, stats)
+    if recorded is not None:
+        return recorded
     k = _first_layer(graph)
     if k is None or any(not can_cut(graph, j) for j in range(k + 1)):
         return None
@@ -51,6 +55,19 @@ def contradiction(pivot: Pivot, samples: Iterable[Sample], stats: Stats) -> str 
                 f"{share:.0%} of the first layer's active units are at the cap of its ReLU6, for "
                 f"inputs of {fed}: they look too large for this model. Check the preprocessing."
             )
+    return None
+
+
+def _against_record(graph: Graph, stats: Stats) -> str | None:
+    """What the file itself records of its inputs (a calibrated float file carries min and max)."""
+    for tensor in graph.inputs:
+        q, name = graph.tensors[tensor].quantization, graph.name(tensor)
+        low, high = (getattr(q, end, None) for end in ("min", "max"))
+        if name in stats and low is not None and high is not None and len(low) and len(high):
+            seen = stats[name].min, stats[name].max
+            sentence = range_warning(seen, (float(low[0]), float(high[0])))
+            if sentence is not None:
+                return sentence
     return None
 
 
