@@ -37,7 +37,7 @@ from tfq_ext.errors import TfqError
 from tfq_ext.samples import Preprocess, Samples, open_samples, progress
 from tfq_ext.tflite.inputs import input_specs
 from tfq_ext.tflite.read import Model
-from tfq_ext.validate.accuracy import Accuracy, evaluate
+from tfq_ext.validation.accuracy import Accuracy, evaluate
 
 FLOAT = "float"
 # Part of a file name -> what its network was trained on.

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report",),
     ("result",),
     ("search", "scale"),
-    ("validate",),
+    ("validation",),
     ("qat",),
     ("repair",),
     ("emit",),
@@ -47,7 +47,7 @@ LATE: dict[tuple[str, str], str] = {
 # package -> units, or dotted parts of units, that may name it; () means all of them.
 FOREIGN: dict[str, tuple[str, ...]] = {
     "numpy": (),
-    "ai_edge_litert": ("tflite", "validate", "emit"),  # emit: the flatbuffer schema
+    "ai_edge_litert": ("tflite", "validation", "emit"),  # emit: the flatbuffer schema
     "flatbuffers": ("tflite", "converter"),  # converter: the metadata's own schema
     "numba": ("numerics", "samples"),  # samples: the checksum of TFRecord files
     "scipy": ("numerics", "calibrate"),

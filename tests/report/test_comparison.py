@@ -7,8 +7,8 @@ from rich.console import Console
 
 from tfq_ext.numerics.intervals import PairedDrop
 from tfq_ext.report.comparison import Roles, Row, comparison_table, sentences
-from tfq_ext.validate.accuracy import Accuracy
-from tfq_ext.validate.latency import Latency
+from tfq_ext.validation.accuracy import Accuracy
+from tfq_ext.validation.latency import Latency
 
 ROLES = Roles(rival="TF", ours="tfq")
 

@@ -18,8 +18,8 @@ from tfq_ext.pipeline import calibrate, finish
 from tfq_ext.recipe import load_recipe
 from tfq_ext.report.comparison import Roles, Row
 from tfq_ext.samples import Preprocess
-from tfq_ext.validate.accuracy import evaluate
-from tfq_ext.validate.latency import measure_latency
+from tfq_ext.validation.accuracy import evaluate
+from tfq_ext.validation.latency import measure_latency
 
 T = TypeVar("T")
 Step = Callable[[str, Callable[[], T]], T]  # announces a step, does it

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from tfq_ext.report import words
 from tfq_ext.report.tables import LEFT, RIGHT, plain_table
-from tfq_ext.validate.accuracy import Accuracy
-from tfq_ext.validate.latency import Latency
+from tfq_ext.validation.accuracy import Accuracy
+from tfq_ext.validation.latency import Latency
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tfq_ext.repair.audit.scene import Options, Scene
 from tfq_ext.repair.audit.tensors import true_ranges
 from tfq_ext.repair.audit.values import Audit, Variant
 from tfq_ext.samples import progress
-from tfq_ext.validate.accuracy import evaluate
+from tfq_ext.validation.accuracy import evaluate
 
 
 def judged(

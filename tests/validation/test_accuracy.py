@@ -6,7 +6,7 @@ from tiny_models import dense_model, quantized_io_model
 
 from tfq_ext.errors import DataError, ModelError
 from tfq_ext.numerics.intervals import wilson_interval
-from tfq_ext.validate.accuracy import evaluate
+from tfq_ext.validation.accuracy import evaluate
 
 RNG = np.random.default_rng(7)
 W = RNG.normal(size=(4, 6)).astype(np.float32)

@@ -6,7 +6,7 @@ from tiny_models import cast_model, dense_model, quantized_io_model
 
 from tfq_ext.errors import DataError
 from tfq_ext.tflite.runner import Runner
-from tfq_ext.validate.latency import measure_latency, noise, summarize, time_rounds
+from tfq_ext.validation.latency import measure_latency, noise, summarize, time_rounds
 
 W = np.eye(2, 3, dtype=np.float32)
 
