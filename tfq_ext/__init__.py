@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from tfq_ext.repair.audit import audit as audit
     from tfq_ext.result import Result as Result
     from tfq_ext.samples import Preprocess as Preprocess
+    from tfq_ext.validation.comparison import compare as compare
+    from tfq_ext.validation.inspection import inspect as inspect
+    from tfq_ext.validation.latency import bench as bench
+    from tfq_ext.validation.lint import lint as lint
+    from tfq_ext.validation.run import validate as validate
+    from tfq_ext.validation.vectors import make_vectors as make_vectors
 
 _WHERE = {
     "TFLiteConverter": "converter",
@@ -31,6 +37,12 @@ _WHERE = {
     "audit": "repair.audit",
     "Result": "result",
     "Preprocess": "samples",
+    "compare": "validation.comparison",
+    "inspect": "validation.inspection",
+    "bench": "validation.latency",
+    "lint": "validation.lint",
+    "validate": "validation.run",
+    "make_vectors": "validation.vectors",
 }
 
 __version__ = "0.1.0"

@@ -18,7 +18,7 @@ from pathlib import Path
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("tfq_ext",),
-    ("converter",),
+    ("converter", "testing"),
     ("report.audit_text",),
     ("repair.audit",),
     ("pipeline",),
@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LATE: dict[tuple[str, str], str] = {
     ("result", "report"): "printing a Result asks report for its text",
     ("repair.audit", "report.audit_text"): "printing an Audit does the same",
+    ("validation", "report"): "printing a check's report does the same",
 }
 
 # package -> units, or dotted parts of units, that may name it; () means all of them.
@@ -64,11 +65,12 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "ray": ("scale",),
     "matplotlib": ("report",),
     "jinja2": ("report",),
+    "markupsafe": ("report",),  # comes with jinja2
 }
 # Absent or slow to load: reached through _optional.need only, never by an import statement.
 OPTIONAL = frozenset(
     {"tensorflow", "keras", "tf_keras", "tensorflow_model_optimization"}
-    | {"h5py", "google", "ray", "matplotlib", "jinja2"}
+    | {"h5py", "google", "ray", "matplotlib", "jinja2", "markupsafe"}
 )
 ROOT = "tfq_ext"
 

@@ -50,7 +50,7 @@ class Builder:
     def op(self, name, inputs, outputs, options=None):
         code = schema.OperatorCodeT()
         code.builtinCode = getattr(schema.BuiltinOperator, name)
-        code.deprecatedBuiltinCode, code.version = code.builtinCode, 1
+        code.deprecatedBuiltinCode, code.version = min(code.builtinCode, 127), 1
         self.tree.operatorCodes.append(code)
         op = schema.OperatorT()
         op.opcodeIndex = len(self.tree.operatorCodes) - 1

@@ -16,6 +16,13 @@ from tfq_ext.cli.errors import EXIT_CODES, reported
 VERBS = {
     "quantize": "Quantize a float model into a verified .tflite.",
     "audit": "Show which ranges TFLiteConverter would record wrongly, and what that costs.",
+    "validate": "May a .tflite ship? Every check, every gate, one exit code.",
+    "inspect": "Show what is in a .tflite: sizes, ops, what is integer and what is not.",
+    "lint": "Hold a .tflite against the rules for files that work and are fast.",
+    "compare": "Show in which layer a .tflite loses what its float model had.",
+    "bench": "Time .tflite files in turns, op by op, and say why one is slow.",
+    "delegates": "Run the GPU delegate against the CPU; show what XNNPACK takes.",
+    "vectors": "Write inputs with the outputs to expect, to replay on a phone.",
     "demo": "Try everything on a bundled model and real images, offline.",
     "recipes": "List the recipes, or print one as TOML.",
 }
@@ -24,7 +31,7 @@ EPILOG = f"""\b
 Examples:
   tfq demo
   tfq quantize model.keras --data images/ -o model.tflite
-  tfq quantize model.tflite --data samples.npz --recipe int16x8
+  tfq validate model.tflite --reference model.keras --data images/ --max-drop 0.5%
   tfq recipes int8 > my.toml
 
 {EXIT_CODES}"""

@@ -12,7 +12,6 @@ import click
 
 from tfq_ext.cli import options
 from tfq_ext.cli.errors import EXIT_CODES
-from tfq_ext.errors import OutputError
 
 if TYPE_CHECKING:
     from tfq_ext.cli.contest import Contest, Step
@@ -51,7 +50,7 @@ def demo(out: Path, limit: int | None, threads: int, as_json: bool, verbose: boo
     from tfq_ext.cli import contest
 
     start = time.perf_counter()
-    make_folder(out)
+    options.make_folder(out)
     with steps(contest.STEPS) as step:
         done = contest.run(out, limit, threads, step)
     seconds = time.perf_counter() - start
@@ -63,18 +62,6 @@ def demo(out: Path, limit: int | None, threads: int, as_json: bool, verbose: boo
         click.echo(dumps({"seconds": seconds, "rows": [asdict(row) for row in done.rows]}))
         return
     tell(done, out, seconds)
-
-
-def make_folder(path: Path) -> None:
-    """The folder, and its parents.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot make the folder {path}: {error.strerror}.") from None
 
 
 @contextmanager

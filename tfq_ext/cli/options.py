@@ -162,6 +162,18 @@ def check_target(path: Path, *, inputs: Sequence[str] = ()) -> Path:
     return path
 
 
+def make_folder(path: Path) -> None:
+    """The folder, and its parents.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the folder {path}: {error.strerror}.") from None
+
+
 def check_data(data: str | None, recipe: Recipe, name: str) -> None:
     """Find out before the conversion that the samples are missing.
 

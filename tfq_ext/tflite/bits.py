@@ -50,8 +50,11 @@ def unpack(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     """File bytes to values; 4- and 2-bit codes come back as int8.
 
     Raises:
-        ModelError: fewer bytes than the shape needs, or a type that is not plain (strings).
+        ModelError: fewer bytes than the shape needs, an open shape, or a type that is not plain
+            (strings).
     """
+    if min(shape, default=0) < 0:
+        raise ModelError(f"A constant has the open shape {shape}; its values cannot be read.")
     n = int(np.prod(shape, dtype=np.int64))
     if dtype in _PACKED:
         width = _PACKED[dtype]

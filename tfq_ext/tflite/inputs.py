@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tfq_ext.samples import InputSpec, Preprocess
 from tfq_ext.spec import Range
+from tfq_ext.tflite.arithmetic import QUANTIZED, has_grid
 from tfq_ext.tflite.read import Model, text
 
 
@@ -22,6 +25,27 @@ def input_specs(model: Model) -> list[InputSpec]:
         graph = model.graphs[0]
         specs = [InputSpec(graph.name(t), graph.shape(t), graph.dtype(t)) for t in graph.inputs]
     return specs
+
+
+def real_specs(model: Model) -> list[InputSpec]:
+    """`input_specs` for a file of any kind, fed with reals: a quantized input is one of float32.
+
+    `Runner` encodes them, so that one sample means the same to every model.
+    """
+    grids = {
+        (key, text(entry.name)): has_grid(model.graph_of(key), int(entry.tensorIndex))
+        for key, signature in model.signatures.items()
+        for entry in signature.inputs or ()
+    }
+    if not grids:
+        graph = model.graphs[0]
+        grids = {("", graph.name(t)): has_grid(graph, t) for t in graph.inputs}
+    return [
+        replace(spec, dtype="float32")
+        if grids[spec.signature, spec.name] and spec.dtype in QUANTIZED
+        else spec
+        for spec in input_specs(model)
+    ]
 
 
 def pixel_ranges(model: Model, preprocess: Preprocess | None) -> dict[str, Range]:

@@ -18,6 +18,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 from tfq_ext.errors import ModelError
 from tfq_ext.tflite import bits
 from tfq_ext.tflite.facts import DTYPES, NO_BUFFER, OP_NAMES
+from tfq_ext.tflite.guard import guard
+from tfq_ext.tflite.guard_tree import guard_tree
 
 MAX_BYTES = 2**31 - 1  # flatbuffer offsets are 32 bit, signed in most readers
 
@@ -135,6 +137,7 @@ class Model:
     def parse(cls, data: bytes | bytearray | memoryview, *, source: str = "model") -> Model:
         """Read the bytes of a .tflite into an editable tree."""
         check_header(data, source)
+        guard(data, source)
         try:
             tree = flatbuffer_utils.read_model_from_bytearray(bytearray(data))
             if not tree.subgraphs or tree.buffers is None:
@@ -144,6 +147,7 @@ class Model:
                 f"{source} starts like a .tflite but cannot be read ({type(error).__name__}: "
                 f"{error}). The file is truncated or damaged; copy or export it again."
             ) from None
+        guard_tree(tree, source)
         return cls(tree)
 
     @classmethod
@@ -208,21 +212,36 @@ def check_header(data: bytes | bytearray | memoryview, source: str) -> None:
         raise ModelError(f"{source} is empty (0 bytes).")
     if len(data) > MAX_BYTES:
         raise ModelError(f"{source} has {len(data)} bytes; a .tflite holds at most 2 GiB.")
-    if len(data) < 16 or bytes(data[4:8]) != b"TFL3":
-        head = bytes(data[:8])
+    check_magic(bytes(data[:8]), source)
+    if len(data) < 16:
+        raise ModelError(f"{source} has only {len(data)} bytes: it is truncated. Copy it again.")
+
+
+def check_magic(head: bytes, source: str) -> None:
+    """Refuse what does not begin as a .tflite does."""
+    if head[4:8] != b"TFL3":
         raise ModelError(
             f"{source} is not a .tflite: bytes 4..8 should be b'TFL3', the file begins {head!r}."
         )
 
 
-def read_bytes(source: str | os.PathLike[str] | bytes | bytearray) -> bytes:
-    """The bytes of a path, or the bytes themselves."""
+def read_bytes(source: str | os.PathLike[str] | bytes | bytearray, *, magic: bool = True) -> bytes:
+    """The bytes of a path, or the bytes themselves.
+
+    Args:
+        source: path or bytes.
+        magic: refuse a path that does not begin as a .tflite, before it is read.
+    """
     if isinstance(source, bytes | bytearray):
         return bytes(source)
     try:
         if (size := Path(source).stat().st_size) > MAX_BYTES:  # before it fills the memory
             raise ModelError(f"{source} has {size} bytes; a .tflite holds at most 2 GiB.")
-        return Path(source).read_bytes()
+        with Path(source).open("rb") as file:
+            head = file.peek(8)[:8]
+            if magic and len(head) == 8:  # before 2 GB of something else are read
+                check_magic(head, str(source))
+            return file.read()
     except OSError as error:
         raise ModelError(f"Cannot read {source}: {error.strerror or error}.") from None
 

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from tfq_ext._table import Table
 from tfq_ext.errors import ModelError
 from tfq_ext.tflite.facts import STATEFUL
 from tfq_ext.tflite.read import Model, text
+from tfq_ext.tflite.stage import stage, watched
 
 
 class Keeper:
@@ -76,6 +78,7 @@ class Keeper:
 
     def _run(self, inputs: Mapping[str, np.ndarray]) -> Callable[[int], np.ndarray]:
         if self._runner is not None:
+            stage("invoke")
             self._runner(**inputs)
             index = self.graph.index
             return lambda i: self._interpreter.get_tensor(i, index)
@@ -91,6 +94,7 @@ class Keeper:
             allocate_tensors(self._interpreter)
         for name, i in self._names.items():
             self._interpreter.set_tensor(i, inputs[name])
+        stage("invoke")
         self._interpreter.invoke()
         return lambda i: self._interpreter.tensor(i)()
 
@@ -115,18 +119,45 @@ def input_tensors(model: Model, signature: str | None) -> dict[str, int]:
     return {graph.name(i): i for i in graph.inputs}
 
 
+# Whose arithmetic runs: the default delegate, LiteRT's optimized kernels, its reference ones.
+KERNEL_SETS: Table[OpResolverType] = Table(
+    "kernel set",
+    {
+        "xnnpack": OpResolverType.AUTO,
+        "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        "reference": OpResolverType.BUILTIN_REF,
+    },
+)
+
+
 def open_interpreter(
-    content: bytes, *, threads: int = 1, keep: bool = False, allocate: bool = True
+    content: bytes,
+    *,
+    threads: int = 1,
+    keep: bool = False,
+    allocate: bool = True,
+    kernels: str = "xnnpack",
 ) -> Interpreter:
-    """An interpreter on XNNPACK, its memory allocated unless the caller wants to set shapes first.
+    """An interpreter, its memory allocated unless the caller wants to set shapes first.
+
+    Args:
+        content: the .tflite.
+        threads: LiteRT threads.
+        keep: all tensors stay readable after a run.
+        allocate: at once.
+        kernels: of KERNEL_SETS.
 
     Raises:
         ModelError: LiteRT refuses the model (unknown custom op, damaged file).
     """
     try:
+        stage("load")
         with _without_greeting():
             interpreter = Interpreter(
-                model_content=content, num_threads=threads, experimental_preserve_all_tensors=keep
+                model_content=content,
+                num_threads=threads,
+                experimental_preserve_all_tensors=keep,
+                experimental_op_resolver_type=KERNEL_SETS[kernels],
             )
         if allocate:
             allocate_tensors(interpreter)
@@ -137,6 +168,7 @@ def open_interpreter(
 
 def allocate_tensors(interpreter: Interpreter) -> None:
     """Give an interpreter its memory, without LiteRT's greeting on the terminal."""
+    stage("allocate")
     with _without_greeting():
         interpreter.allocate_tensors()
 
@@ -148,7 +180,7 @@ _greeted: list[bool] = []  # LiteRT says it once a process
 @contextmanager
 def _without_greeting() -> Iterator[None]:
     """Keep LiteRT's line about its delegate off the terminal; all else that it says passes."""
-    if _greeted:
+    if _greeted or watched():  # a crash's last words must get out of a sandbox's child
         yield
         return
     try:

@@ -14,6 +14,7 @@ from tfq_ext.spec import round_half_away
 from tfq_ext.tflite.facts import STATEFUL
 from tfq_ext.tflite.read import Model, describe, read_bytes
 from tfq_ext.tflite.run import allocate_tensors, open_interpreter
+from tfq_ext.tflite.stage import stage
 
 Arrays = dict[str, np.ndarray]
 
@@ -165,6 +166,7 @@ class Runner:
             self._set(codes)
 
     def _set(self, codes: Arrays) -> None:
+        stage("feed")
         details = {d["index"]: d for d in self._interpreter.get_input_details()}
         try:
             resized = not self._allocated
@@ -183,6 +185,7 @@ class Runner:
     def invoke(self) -> None:
         """Run what was fed (beside the first subgraph, LiteRT copies the arrays here too)."""
         self._used = True
+        stage("invoke")
         try:
             if self._runner is not None:
                 self._result = self._runner(**self._fed)
@@ -193,6 +196,7 @@ class Runner:
 
     def read(self) -> Arrays:
         """The outputs of the last invoke, decoded; copies, so they outlive the next one."""
+        stage("read")
         if self._runner is not None:
             return {name: port.decode(self._result[name]) for name, port in self.outputs.items()}
         get = self._interpreter.get_tensor

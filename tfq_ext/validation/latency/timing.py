@@ -1,7 +1,8 @@
-"""How long models take, measured side by side: interleaved runs, medians, paired ratios."""
+"""Timing in one process: interleaved runs, medians, paired ratios with bootstrap intervals."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +31,8 @@ class Latency:
         ratio: median over rounds of this model's time by the first model's in the same round;
             below 1 is faster.
         ratio_interval: 95 % bootstrap interval of that median.
+        p90_ms: nine runs of ten were faster.
+        variation: standard deviation by mean; over 0.2 somebody disturbed.
     """
 
     median_ms: float
@@ -38,6 +41,8 @@ class Latency:
     threads: int
     ratio: float
     ratio_interval: Interval
+    p90_ms: float = math.nan
+    variation: float = math.nan
 
 
 class Timed(Protocol):
@@ -131,6 +136,8 @@ def _latency(ms: np.ndarray, ratios: np.ndarray, picks: np.ndarray, threads: int
         threads=threads,
         ratio=float(np.median(ratios)),
         ratio_interval=_bootstrap(ratios, picks),
+        p90_ms=float(np.percentile(ms, 90)),
+        variation=float(ms.std() / ms.mean()) if ms.mean() > 0 else 0.0,
     )
 
 

@@ -1,0 +1,198 @@
+"""Plots as inline SVG whose colours are the page's, so that they follow light and dark.
+
+matplotlib draws with stand-in colours; each is then replaced by a variable of the style sheet.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tfq_ext._optional import need
+from tfq_ext.report import words
+from tfq_ext.report.html import rows
+from tfq_ext.report.validation import facts
+from tfq_ext.validation.verdict import NotChecked, Validation
+
+WHY = "The HTML report's plots"
+# Stand-ins that nothing else draws with -> variables of page.css.
+INK, FAINT, FIRST, SECOND, THIRD, BAD = (f"#01020{k}" for k in range(1, 7))
+VARIABLES = {
+    INK: "var(--ink)",
+    FAINT: "var(--rule)",
+    FIRST: "var(--first)",
+    SECOND: "var(--second)",
+    THIRD: "var(--third)",
+    BAD: "var(--fail)",
+}
+WHERE = {"XNNPACK": FIRST}  # everything else is SECOND; floats in an integer file stand out
+WIDTH = 9.2  # inches at 72 dots: the width of the text
+TOP_DB = 80.0  # levels above are drawn here: nobody can tell them apart
+STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+}
+
+
+def draw(v: Validation) -> dict[str, str]:
+    """Name -> SVG of every plot that the data allow."""
+    found = {}
+    for name, plot in PLOTS.items():
+        svg = plot(v)
+        if svg:
+            found[name] = svg
+    return found
+
+
+@contextmanager
+def _figure(name: str, width: float, height: float) -> Iterator[tuple[Any, Callable[[], str]]]:
+    """A figure, and the function that turns it into SVG."""
+    matplotlib = need("matplotlib", why=WHY)
+    Figure = need("matplotlib.figure", why=WHY).Figure
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, lambda: _svg(figure, name)
+
+
+def _svg(figure: Any, name: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r' id="[a-z_0-9]*_\d+"', "", text)  # figure_1 and the like repeat in every plot
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = text.replace("<svg", f'<svg role="img" aria-label="{name}"', 1)
+    for stand_in, variable in VARIABLES.items():
+        text = text.replace(stand_in, variable)
+    return re.sub(r"font: ([^;\"]*?)'?sans-serif'?[^;\"]*", r"font: \1sans-serif", text)
+
+
+def layer_error(v: Validation) -> str:
+    """Own and accumulated SQNR of every matched layer, in the order of the network."""
+    if isinstance(v.comparison, NotChecked) or not v.comparison.rows:
+        return ""
+    layers = v.comparison.rows
+    x = np.arange(len(layers))
+    own = _levels([row.own_sqnr_db for row in layers])
+    total = _levels([row.sqnr_db for row in layers])
+    with _figure("layer error", WIDTH, 3.1) as (figure, svg):
+        axes = figure.add_subplot()
+        axes.plot(x, total, color=SECOND, linewidth=2, label="so far: all error up to here")
+        axes.plot(
+            x, own, "o", color=FIRST, markersize=4, label="own: fed with the reference's values"
+        )
+        axes.set(xlabel="op, in the order of the network", ylabel="SQNR, dB (higher is better)")
+        axes.set_xlim(-1, len(layers))
+        axes.grid(axis="x", visible=False)
+        for row in v.comparison.worst(3):
+            k = next((i for i, other in enumerate(layers) if other is row), None)
+            if k is not None and not math.isnan(own[k]):
+                label = f"{row.op}\n{words.short(row.tensor, 24)}"
+                axes.annotate(
+                    label, (k, own[k]), xytext=(0, -24), textcoords="offset points", fontsize=7,
+                    ha="left" if k < len(layers) / 2 else "right",
+                )  # fmt: skip
+        axes.legend(loc="upper right", frameon=False, fontsize=8, ncols=2)
+        low = np.nanmin(np.concatenate([own, total, [20.0]]))
+        high = np.nanmax(np.concatenate([own, total, [20.0]]))
+        axes.set_ylim(min(low, 0) - 8, high + 12)
+        return svg()
+
+
+def _levels(values: list[float | None]) -> np.ndarray:
+    table = [math.nan if x is None else min(x, TOP_DB) for x in values]
+    return np.array(table, np.float64)
+
+
+def histograms(v: Validation) -> str:
+    """Reference values of the worst layers, with the ends of the candidate's grid."""
+    if isinstance(v.comparison, NotChecked):
+        return ""
+    shown = [row for row in v.comparison.worst(6) if row.histogram and row.grid is not None]
+    if not shown:
+        return ""
+    columns = min(3, len(shown))
+    lines = math.ceil(len(shown) / columns)
+    with _figure("ranges", WIDTH, 2.0 * lines + 0.3) as (figure, svg):
+        for k, row in enumerate(shown):
+            _histogram(figure.add_subplot(lines, columns, k + 1), row)
+        return svg()
+
+
+def _histogram(axes: Any, row: Any) -> None:
+    counts = np.asarray(row.histogram, np.float64)
+    low, high = row.range
+    edges = np.linspace(low, high if high > low else low + 1, len(counts) + 1)
+    tall = np.log10(1 + counts)
+    axes.stairs(tall, edges, fill=True, color=FIRST)
+    first, last = row.grid
+    for end in (first, last):
+        axes.axvline(end, color=BAD, linewidth=1.2, linestyle="--")
+    reach = max(high, last) - min(low, first)
+    axes.set_xlim(min(low, first) - 0.04 * reach, max(high, last) + 0.04 * reach)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=False)
+    axes.tick_params(labelsize=7)
+    axes.set_title(f"{row.op} {words.short(row.tensor, 26)}", fontsize=8, loc="left")
+
+
+def timeline(v: Validation) -> str:
+    """Every op's time along one run, by where it ran."""
+    profile = rows.profile_of(v)
+    if profile is None or not profile.available or not profile.ops:
+        return ""
+    ops = sorted(profile.ops, key=lambda op: op.index)
+    start = np.concatenate([[0.0], np.cumsum([op.ms for op in ops])])
+    places = list(dict.fromkeys(op.where for op in ops))
+    colours = dict(zip(places, (FIRST, SECOND, THIRD, INK), strict=False))
+    with _figure("op timeline", WIDTH, 1.5) as (figure, svg):
+        axes = figure.add_subplot()
+        for place in places:
+            spans = [(start[k], op.ms) for k, op in enumerate(ops) if op.where == place]
+            axes.broken_barh(
+                spans, (0, 1), facecolors=colours.get(place, INK), label=place or "?",
+                edgecolor="none",
+            )  # fmt: skip
+        for k, op in enumerate(ops):
+            if op.ms > 0.04 * start[-1]:
+                axes.text(
+                    start[k] + op.ms / 2, 1.08, op.op.replace("_2D", "").lower(), fontsize=7,
+                    rotation=40, ha="left", va="bottom",
+                )  # fmt: skip
+        axes.set(
+            xlim=(0, start[-1]), ylim=(0, 2.4), xlabel=f"ms of one run ({facts.ms(start[-1])})"
+        )
+        axes.set_yticks([])
+        axes.grid(visible=False)
+        axes.spines["left"].set_visible(False)
+        axes.legend(loc="upper right", frameon=False, fontsize=8, ncols=4)
+        return svg()
+
+
+PLOTS: dict[str, Callable[[Validation], str]] = {
+    "layer_error": layer_error,
+    "histograms": histograms,
+    "timeline": timeline,
+}

@@ -1,0 +1,83 @@
+"""The page: a jinja2 template with autoescape, fed with plain rows."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from tfq_ext._optional import need
+from tfq_ext.report import words
+from tfq_ext.report.html import figures, rows
+from tfq_ext.report.validation import facts
+from tfq_ext.validation.verdict import Validation
+
+WHY = "The HTML report"
+
+
+def page(v: Validation) -> str:
+    """One HTML document.
+
+    Raises:
+        MissingDependency: jinja2 or matplotlib is absent.
+    """
+    markup = need("markupsafe", why=WHY).Markup
+    context: dict[str, Any] = {
+        "v": v,
+        "version": v.origin.versions["tfq_ext"],
+        "verdict": facts.verdict(v),
+        "state": rows.STATES[v.exit_code],
+        "gates": v.gates,
+        "states": rows.GATE_STATES,
+        "sections": rows.sections(v),
+        "cards": rows.cards(v),
+        "sides": facts.side_by_side(v),
+        "findings": rows.findings(v),
+        "counts": facts.counts(v.findings),
+        "suppressed": [f for f in v.findings if f.suppressed],
+        "layers": rows.layers(v),
+        "changed": rows.changed(v),
+        "ops": rows.ops(v),
+        "times": rows.times(v),
+        "gpu": rows.gpu(v),
+        "refused": rows.refused(v),
+        "integers": rows.integers(v),
+        "parts": rows.parts(v),
+        "interface": rows.interface(v),
+        "origin": rows.origin(v),
+        "unchecked": facts.unchecked(v),
+        "plots": {name: markup(svg) for name, svg in figures.draw(v).items()},
+        "css": markup(_asset("page.css")),
+    }
+    return str(_template().render(context))
+
+
+@cache
+def _template() -> Any:
+    jinja2 = need("jinja2", why=WHY)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    environment.filters["size"] = words.size
+    environment.filters["ms"] = facts.ms
+    environment.filters["db"] = level
+    return environment.get_template("page.html.j2")
+
+
+def printable(text: object) -> str:
+    """Without control and direction marks, which could rearrange what people read."""
+    return "".join(c if c.isprintable() else "�" for c in str(text))
+
+
+def level(value: float | None) -> str:
+    """dB, or a dash where nothing was measured."""
+    return "–" if value is None else words.db(value)
+
+
+def _asset(name: str) -> str:
+    return files("tfq_ext.report.html").joinpath(name).read_text(encoding="utf-8")

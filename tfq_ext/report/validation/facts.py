@@ -1,0 +1,162 @@
+"""What every form of the report says, as plain text: verdict, comparison, findings, origin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tfq_ext.report import words
+from tfq_ext.validation.finding import SEVERITIES, Finding
+from tfq_ext.validation.gate import FAIL, UNDECIDED
+from tfq_ext.validation.verdict import SECTIONS, NotChecked, Validation
+
+Side = tuple[str, str, str]  # what, the file's value, the reference's
+TITLES = {
+    "inspection": "Inside the file",
+    "lint": "Rules",
+    "run": "Trial run",
+    "accuracy": "Accuracy",
+    "comparison": "Layer by layer",
+    "latency": "Time and memory",
+    "integers": "Integer arithmetic",
+    "delegates": "Delegates",
+}
+
+
+def verdict(v: Validation) -> str:
+    """One sentence that answers "may it ship?"."""
+    failed = [gate.name for gate in v.gates if gate.verdict == FAIL]
+    unsure = [gate.name for gate in v.gates if gate.verdict == UNDECIDED]
+    if failed:
+        return f"do not ship: {_list(failed)} failed"
+    if unsure:
+        return f"cannot judge: {_list(unsure)}"
+    if len(v.gates) == 1:
+        return "it runs; no other gate was set"
+    return f"may ship: all {len(v.gates)} gates passed"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def side_by_side(v: Validation) -> list[Side]:
+    """Size, accuracy, latency of the file beside the reference's."""
+    return [*_size(v), *_accuracy(v), *_latency(v)]
+
+
+def _size(v: Validation) -> Iterator[Side]:
+    base = f"{words.size(v.reference_bytes)}" if v.reference_bytes else ""
+    yield "size", words.size(v.size_bytes), base
+
+
+def _accuracy(v: Validation) -> Iterator[Side]:
+    a: Any = v.accuracy
+    if isinstance(a, NotChecked):
+        return
+    for row in a.metrics:
+        span = "" if row.interval is None else f" ({span_text(row.unit, row.interval)})"
+        base = "" if row.reference is None else amount(row.unit, row.reference)
+        yield row.name, amount(row.unit, row.candidate) + span, base
+        if row.drop is not None:
+            point, lo, hi = row.drop
+            yield (
+                f"{row.name} lost",
+                f"{amount(row.unit, point)} ({span_text(row.unit, (lo, hi))})",
+                f"p = {row.p_value:.2g}" if row.p_value is not None else "",
+            )
+    if a.agreement is not None:
+        span = span_text("share", a.agreement_interval)
+        yield "same class as the reference", f"{amount('share', a.agreement)} ({span})", ""
+    if a.sqnr_db is not None:
+        yield "SQNR of the output", words.db(a.sqnr_db), ""
+
+
+def _latency(v: Validation) -> Iterator[Side]:
+    row, base = timed(v)
+    if row is None:
+        return
+    yield (
+        f"time of a run, {words.count(row.threads, 'thread')}",
+        f"{ms(row.median_ms)} ({ms(row.interval_ms[0])} to {ms(row.interval_ms[1])})",
+        "" if base is None else ms(base.median_ms),
+    )
+    if base is not None:
+        lo, hi = row.ratio_interval
+        yield "time by the reference's", f"{row.ratio:.2f} ({lo:.2f} to {hi:.2f})", "1"
+    yield "load", ms(row.load_ms), "" if base is None else ms(base.load_ms)
+    if row.peak_bytes:
+        peak = "" if base is None or not base.peak_bytes else words.size(base.peak_bytes)
+        yield "peak memory", words.size(row.peak_bytes), peak
+
+
+def timed(v: Validation) -> tuple[Any, Any]:
+    """The file's row of times and the reference's; None where there is none."""
+    bench: Any = v.latency
+    if isinstance(bench, NotChecked):
+        return None, None
+    rows = {row.name: row for row in bench.rows if not row.failed}
+    base = rows.get(bench.baseline) if bench.baseline != v.name else None
+    return rows.get(v.name), base
+
+
+def ms(value: float) -> str:
+    """Milliseconds with three digits."""
+    return f"{value:.3g} ms"
+
+
+def amount(unit: str, value: float | None) -> str:
+    """A metric's value with its unit; shares in percent."""
+    if value is None or not math.isfinite(value):
+        return "not a number" if value is not None else ""
+    return f"{100 * value:.2f} %" if unit in ("share", "%") else f"{value:.4g} {unit}".rstrip()
+
+
+def span_text(unit: str, interval: tuple[float, float]) -> str:
+    """A 95 % interval without repeating the unit."""
+    if unit in ("share", "%"):
+        return f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
+    return f"{interval[0]:.4g} to {interval[1]:.4g}"
+
+
+def ranked(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that count, gravest first, in the file's order within one severity."""
+    return sorted(
+        (f for f in findings if not f.suppressed), key=lambda f: -SEVERITIES.index(f.severity)
+    )
+
+
+def counts(findings: Sequence[Finding]) -> str:
+    """ "2 errors, 3 warnings" of those that count."""
+    parts = []
+    for severity in reversed(SEVERITIES):
+        n = sum(f.severity == severity and not f.suppressed for f in findings)
+        noun = "remark" if severity == "info" else severity
+        parts += [words.count(n, noun)] if n else []
+    return ", ".join(parts) or "nothing found"
+
+
+def unchecked(v: Validation) -> list[tuple[str, str]]:
+    """(title, reason) of the parts that were not looked at."""
+    return [
+        (TITLES[name], getattr(v, name).reason)
+        for name in SECTIONS
+        if isinstance(getattr(v, name), NotChecked)
+    ]
+
+
+def origin_line(v: Validation) -> str:
+    """Where the numbers come from, in one line."""
+    o = v.origin
+    parts = [
+        f"sha256 {o.sha256[:12]}",
+        f"reference {o.reference} ({o.reference_sha256[:12]})" if o.reference else "no reference",
+        words.count(o.samples, "sample") if o.samples else "no samples",
+        f"seed {o.seed}",
+        f"tfq_ext {o.versions['tfq_ext']}, LiteRT {o.versions['ai-edge-litert']}",
+        o.machine,
+        o.when,
+        f"{o.seconds:.1f} s",
+    ]
+    return "; ".join(parts)

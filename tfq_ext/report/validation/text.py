@@ -1,0 +1,157 @@
+"""A Validation on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tfq_ext.report import words
+from tfq_ext.report.tables import plain_table
+from tfq_ext.report.validation import facts
+from tfq_ext.validation.finding import Finding
+from tfq_ext.validation.gate import FAIL, GATES, PASS, UNDECIDED, GateResult
+from tfq_ext.validation.gate.bounds import UNITS
+from tfq_ext.validation.verdict import NotChecked, Validation
+
+LEFT, RIGHT = "left", "right"
+STYLES = {PASS: "green", FAIL: "bold red", UNDECIDED: "yellow"}
+GRADES = {"error": "red", "warning": "yellow", "info": "dim"}
+SHOWN = 8
+
+
+def view(v: Validation) -> RenderableType:
+    """Everything that `tfq validate` tells a person: the verdict first."""
+    style = "green" if v.passed else "bold red" if v.exit_code == 1 else "yellow"
+    parts: list[RenderableType] = [
+        Text.assemble((words.short(v.name), "bold"), ": ", (facts.verdict(v), style)),
+        "",
+        gate_table(v.gates),
+    ]
+    sides = facts.side_by_side(v)
+    if len(sides) > 1:
+        parts += ["", _sides(sides, bool(v.reference_bytes))]
+    parts += _layers(v) + _findings(v.findings) + _unchecked(v)
+    parts += ["", Text(facts.origin_line(v), "dim")]
+    return Group(*parts)
+
+
+def gate_table(gates: Sequence[GateResult]) -> Table:
+    """Gate, verdict, value, bound, margin; the detail below where there is one."""
+    table = plain_table(
+        [("gate", LEFT), ("verdict", LEFT), ("value", RIGHT), ("bound", LEFT), ("margin", RIGHT)],
+        (),
+    )
+    for gate in gates:
+        table.add_row(
+            words.short(gate.name),
+            Text(gate.verdict, STYLES[gate.verdict]),
+            words.short(gate.value, 40) or "-",
+            gate.bound,
+            gate.margin,
+        )
+    table.columns[0].no_wrap = True
+    return _with_details(table, gates)
+
+
+def _with_details(table: Table, gates: Sequence[GateResult]) -> Table:
+    outer = Table.grid()
+    outer.add_row(table)
+    for gate in gates:
+        if gate.detail:
+            text = f"{gate.name}: {gate.detail}"
+            outer.add_row(Padding(Text(_clean(text), "dim"), (0, 0, 0, 2)))
+    return outer
+
+
+def _clean(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _sides(sides: Sequence[facts.Side], with_base: bool) -> Table:
+    head = [("", LEFT), ("this file", LEFT)] + ([("reference", LEFT)] if with_base else [])
+    return plain_table(head, [side[: len(head)] for side in sides])
+
+
+def _layers(v: Validation) -> list[RenderableType]:
+    if isinstance(v.comparison, NotChecked):
+        return []
+    rows = [
+        (
+            row.op,
+            words.short(row.tensor, 32),
+            "-" if row.own_sqnr_db is None else words.db(row.own_sqnr_db),
+            "-" if row.sqnr_db is None else words.db(row.sqnr_db),
+            row.verdict,
+        )
+        for row in v.comparison.worst(5)
+    ]
+    if not rows:
+        return []
+    head = [("worst layers", LEFT), ("", LEFT), ("own", RIGHT), ("so far", RIGHT), ("why", LEFT)]
+    return ["", plain_table(head, rows)]
+
+
+def _findings(findings: Sequence[Finding]) -> list[RenderableType]:
+    ranked = facts.ranked(findings)
+    hidden = sum(bool(f.suppressed) for f in findings)
+    title = Text(f"Findings: {facts.counts(findings)}", "bold")
+    if hidden:
+        title.append(f" ({hidden} suppressed by the config)", "dim")
+    parts: list[RenderableType] = ["", title]
+    groups = [list(group) for _, group in groupby(ranked, key=lambda f: f.rule.id)]
+    for group in groups[:SHOWN]:
+        parts.append(_group(group))
+    if len(groups) > SHOWN:
+        parts.append(f"  ... and {len(groups) - SHOWN} more rules: tfq lint shows them")
+    return parts
+
+
+def _group(group: Sequence[Finding]) -> RenderableType:
+    first = group[0]
+    more = f" (and {len(group) - 1} more)" if len(group) > 1 else ""
+    where = f" [{words.short(first.tensor, 40)}]" if first.tensor else ""
+    text = Text.assemble(
+        (first.severity, GRADES[first.severity]),
+        f" {first.rule.id}{more}: {_clean(first.message)}{where}",
+    )
+    if first.severity != "info":
+        text.append(f"\n  {first.rule.remedy}", "dim")
+    return Padding(text, (0, 0, 0, 2))
+
+
+def _unchecked(v: Validation) -> list[RenderableType]:
+    rows = facts.unchecked(v)
+    if not rows:
+        return []
+    return ["", plain_table([("not checked", LEFT), ("why", LEFT)], rows)]
+
+
+def gate_list() -> RenderableType:
+    """`tfq validate --gates`."""
+    examples = {"flag": "true", "severity": "error", "version": "2.14.0"}
+    rows = [
+        (name, f"{name}={examples.get(gate.bound, UNITS[gate.unit].example)}", gate.doc)
+        for name, gate in GATES.items()
+    ]
+    rows += [
+        ("metric:NAME", "metric:mae=0.2", "any metric that was measured, on these samples"),
+        ("drop:NAME", "drop:miou=1", "any metric's loss against the reference"),
+    ]
+    return plain_table([("gate", LEFT), ("--gate", LEFT), ("what is bounded", LEFT)], rows)
+
+
+def summary(v: Validation) -> str:
+    """What `print(validation)` shows: a dozen plain lines."""
+    lines = [f"{v.name}: {facts.verdict(v)}"]
+    lines += [f"  {g.verdict:12} {g.name}: {g.value or g.detail} ({g.bound})" for g in v.gates]
+    lines += [
+        f"  {what}: {value}" + (f", reference {base}" if base else "")
+        for what, value, base in facts.side_by_side(v)
+    ]
+    lines.append(f"  findings: {facts.counts(v.findings)}")
+    return "\n".join(lines)

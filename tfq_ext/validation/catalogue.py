@@ -1,0 +1,33 @@
+"""Every rule of every check, in one table: what can be listed, explained and suppressed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from tfq_ext._table import Table
+from tfq_ext.validation.finding import Rule
+
+# Modules that have a table RULES of their own.
+_SOURCES = (
+    "lint",
+    "sandbox",
+    "trial",
+    "comparison",
+    "integer",
+    "latency",
+    "delegates",
+)
+
+
+def catalogue() -> Table[Rule]:
+    """Rule id -> rule, the lint rules first.
+
+    Raises:
+        UnknownName: two checks have a rule of one id.
+    """
+    table: Table[Rule] = Table("rule")
+    for source in _SOURCES:
+        module = import_module(f"tfq_ext.validation.{source}")
+        for name, rule in module.RULES.items():
+            table.add(name, rule)
+    return table

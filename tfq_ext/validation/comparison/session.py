@@ -1,0 +1,227 @@
+"""Both models at work on one sample after the other; lives in a child process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfq_ext.errors import DataError, ModelError
+from tfq_ext.tflite.read import Model
+from tfq_ext.tflite.run import Keeper
+from tfq_ext.validation.comparison.match import Match
+from tfq_ext.validation.comparison.own import Feeds, Own
+from tfq_ext.validation.comparison.parts import Parts
+from tfq_ext.validation.comparison.rows import RowMaker
+from tfq_ext.validation.comparison.scene import AS_OUTPUT, Scene
+from tfq_ext.validation.comparison.sums import Sums
+from tfq_ext.validation.comparison.tensors import FLOAT, grid_of, is_real
+from tfq_ext.validation.comparison.values import LayerRow, Unmatched
+
+Arrays = Mapping[str, np.ndarray]
+EXPLAINED = 4  # samples that are kept to take the noise of the worst layers apart
+
+
+class Session:
+    """One comparison.
+
+    Args:
+        reference, candidate: bytes of the files.
+        signature: to run; None: the reference's first.
+        own: measure every op alone too.
+        threads: for LiteRT.
+
+    Raises:
+        ModelError: a model cannot be loaded, or both have nothing in common.
+        DataError: inputs of different shapes.
+    """
+
+    def __init__(
+        self,
+        reference: bytes,
+        candidate: bytes,
+        *,
+        signature: str | None = None,
+        own: bool = True,
+        threads: int = 2,
+    ):
+        models = [
+            Model.parse(content, source=f"The {who}")
+            for content, who in ((reference, "reference"), (candidate, "candidate"))
+        ]
+        self.scene = Scene(*models, signature)
+        self.matches = list(self.scene.matches)
+        self._refuse_strangers()
+        self._keepers = [
+            _named(who, lambda m=m, k=k, c=c: Keeper(m, signature=k, threads=threads, content=c))
+            for who, m, k, c in zip(
+                ("reference", "candidate"),
+                models,
+                self.scene.keys,
+                (reference, candidate),
+                strict=True,
+            )
+        ]
+        self._lost: dict[int, str] = {}  # candidate tensor -> why it was given up
+        self.sums = {m.candidate: Sums(self._grid(m.candidate)) for m in self.matches}
+        self.outputs = [
+            Match(p.reference, p.candidate, AS_OUTPUT) for p in self.scene.outputs if self._real(p)
+        ]
+        self.output_sums = [Sums(self._grid(m.candidate)) for m in self.outputs]
+        known = {m.candidate: m.reference for m in self.matches}
+        self.feeds = Feeds(self.scene.candidate, known)
+        producer = self.scene.candidate.graph.producer
+        ops = sorted({producer[t] for t in known if t in producer}) if own else []
+        self.own = Own(self.scene.candidate, ops, self.feeds)
+        self.own_sums = {
+            t: Sums(self._grid(t), counting=False) for t in known if producer.get(t) in ops
+        }
+        self._kept: list[dict[str, np.ndarray]] = []
+        self._measure_own = own
+        self.samples = 0
+
+    def _refuse_strangers(self) -> None:
+        if not any(m.by != "input" for m in self.matches) and not self.scene.outputs:
+            raise ModelError(
+                "No tensor of the candidate could be matched with one of the reference: these are "
+                "different networks. Give the float model that the candidate was made from."
+            )
+
+    def _grid(self, tensor: int) -> Any:
+        return grid_of(self.scene.candidate.graph, tensor) or FLOAT
+
+    def _real(self, port: Any) -> bool:
+        a, b = self.scene.reference.graph, self.scene.candidate.graph
+        return is_real(a, port.reference) and is_real(b, port.candidate)
+
+    def add(self, inputs: Arrays, key: int = 0) -> None:
+        """One sample: reals by the reference's input names.
+
+        Raises:
+            DataError: NaN or infinity in a tensor of either model, or an input that does not fit.
+            ModelError: LiteRT cannot run one of them.
+        """
+        mine, other = self._run(inputs, key)
+        decoded = _Decoded(self.scene, mine)
+        for match in self.matches:
+            if match.candidate not in self._lost:
+                self._measure(match, decoded, other, key)
+        for match, sums in zip(self.outputs, self.output_sums, strict=True):
+            self._add(sums, match, decoded(match.reference), other(match.candidate), key)
+        if self._measure_own:
+            self._own(decoded, other, key)
+        if self._measure_own and len(self._kept) < EXPLAINED:
+            self._kept.append({name: np.array(x) for name, x in inputs.items()})
+        self.samples += 1
+
+    def _run(self, inputs: Arrays, key: int) -> tuple[Any, Any]:
+        fed = []
+        for side, view in enumerate(self.scene.views):
+            named = {}
+            for port in self.scene.inputs:
+                tensor = (port.reference, port.candidate)[side]
+                name = (port.name, port.other)[side]
+                named[name] = _encoded(view.graph, tensor, inputs[port.name], port.name, key)
+            fed.append(named)
+        return tuple(  # type: ignore[return-value]
+            _named(who, lambda k=k, f=f: k.invoke(f))
+            for who, k, f in zip(("reference", "candidate"), self._keepers, fed, strict=True)
+        )
+
+    def _measure(self, match: Match, mine: Any, other: Any, key: int) -> None:
+        try:
+            stored, real = other(match.candidate), mine(match.reference)
+        except ValueError as error:  # "Tensor data is null": a kernel never gave it memory
+            self._lost[match.candidate] = f"LiteRT keeps no values of it: {error}"
+            return
+        if stored.shape != real.shape:
+            self._lost[match.candidate] = (
+                f"when run it has shape {list(stored.shape)}, the reference's {list(real.shape)}"
+            )
+            return
+        self._add(self.sums[match.candidate], match, real, stored, key)
+
+    def _add(
+        self, sums: Sums, match: Match, real: np.ndarray, stored: np.ndarray, key: int
+    ) -> None:
+        try:
+            sums.add(real, stored)
+        except DataError as error:
+            name = self.scene.candidate.graph.name(match.candidate)
+            raise DataError(
+                f"Sample {key}: tensor {name!r} {error}. A comparison needs finite numbers; look "
+                "at that sample, or at the op that makes the tensor."
+            ) from None
+
+    def _own(self, mine: Any, other: Any, key: int) -> None:
+        graph = self.scene.candidate.graph
+        for k in list(self.own.benches):
+            results = self.own.run(k, mine, other)
+            for t in graph.ops[k].outputs if results is not None else ():
+                sums, source = self.own_sums.get(int(t)), self.feeds.known.get(int(t))
+                if sums is None or source is None or int(t) in self._lost:
+                    continue
+                real, stored = mine(source), results[int(t)]  # type: ignore[index]
+                if stored.shape != real.shape:
+                    self.own.reasons[k] = f"on its own it gives shape {list(stored.shape)}"
+                    self.own.benches.pop(k, None)
+                    break
+                self._add(sums, Match(source, int(t), ""), real, stored, key)
+        self.feeds.forget()
+
+    def finish(self) -> tuple[tuple[LayerRow, ...], tuple[LayerRow, ...], tuple[Unmatched, ...]]:
+        """(rows, outputs, unmatched), without verdicts."""
+        maker = RowMaker(self)
+        rows = [maker.row(m) for m in self.matches if m.candidate not in self._lost]
+        outputs = [
+            maker.output(m, s) for m, s in zip(self.outputs, self.output_sums, strict=True)
+        ]
+        if self._measure_own and self._kept:
+            rows = Parts(self).explained(rows, self._kept)
+        return tuple(rows), tuple(outputs), (*self.scene.unmatched(), *maker.lost(self._lost))
+
+    def reference_values(self, inputs: Arrays) -> Callable[[int], np.ndarray]:
+        """The reference's tensors, float32, for one sample."""
+        fed = {
+            p.name: _encoded(
+                self.scene.reference.graph, p.reference, inputs[p.name], p.name, -1
+            )
+            for p in self.scene.inputs
+        }
+        return _Decoded(self.scene, self._keepers[0].invoke(fed))
+
+
+class _Decoded:
+    """The reference's tensors of one sample as float32."""
+
+    def __init__(self, scene: Scene, read: Callable[[int], np.ndarray]):
+        self._graph, self._read = scene.reference.graph, read
+
+    def __call__(self, tensor: int) -> np.ndarray:
+        if not is_real(self._graph, tensor):
+            return self._read(tensor)  # ids, masks, shapes
+        grid = grid_of(self._graph, tensor) or FLOAT
+        return grid.decode(self._read(tensor))
+
+
+def _encoded(graph: Any, tensor: int, x: np.ndarray, name: str, key: int) -> np.ndarray:
+    """What an input stores for the reals `x`; integer arrays are reals too, never codes."""
+    x, dtype = np.asarray(x), graph.dtype(tensor)
+    if not is_real(graph, tensor):
+        return x.astype(dtype, copy=False)
+    if x.dtype.kind in "fiub" and not np.isfinite(x).all():
+        raise DataError(f"Sample {key}: input {name!r} holds NaN or infinity.")
+    grid = grid_of(graph, tensor)
+    if grid is None:
+        raise ModelError(f"Input {name!r} is {dtype} without one usable scale.")
+    return grid.encode(x.astype(np.float32, copy=False), np.dtype(dtype))
+
+
+def _named(who: str, run: Callable[[], Any]) -> Any:
+    """Errors say whose they are."""
+    try:
+        return run()
+    except ModelError as error:
+        text = str(error).replace("the float model", "it").replace("this model", "it")
+        raise ModelError(f"The {who}: {text}") from None

@@ -1,0 +1,140 @@
+"""compare(): both models in a child, sample after sample, then verdicts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfq_ext.errors import DataError, ModelError
+from tfq_ext.samples import Preprocess, open_samples, progress
+from tfq_ext.tflite.arithmetic import INTEGER, arithmetic
+from tfq_ext.tflite.read import Model, describe, read_bytes
+from tfq_ext.validation.comparison.causes import judged
+from tfq_ext.validation.comparison.rules import findings
+from tfq_ext.validation.comparison.scene import Scene
+from tfq_ext.validation.comparison.values import Comparison
+from tfq_ext.validation.sandbox import Child, Limits
+
+SESSION = "tfq_ext.validation.comparison.session:Session"
+Source = str | os.PathLike[str] | bytes
+
+
+def compare(
+    reference: object,
+    candidate: Source,
+    data: object,
+    *,
+    preprocess: Preprocess | str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    signature: str | None = None,
+    own: bool = True,
+    threads: int = 2,
+    limits: Limits | None = None,
+    show_progress: bool | None = None,
+    custom_objects: Mapping[str, object] | Sequence[str] = (),
+) -> Comparison:
+    """Hold every tensor of a .tflite against the float model that it was made from.
+
+    Args:
+        reference: .tflite (path or bytes), or anything that `quantize` converts: a Keras model,
+            .keras, .h5, SavedModel. TensorFlow is imported for the latter only.
+        candidate: any .tflite, path or bytes.
+        data: samples as `quantize` takes them.
+        preprocess, limit, seed: of the samples; with a limit, a random subset.
+        signature: the one to run; None: the reference's first.
+        own: also run every op alone on the reference's values, which tells the culprit from the
+            victims; takes about as long again.
+        threads: for LiteRT.
+        limits: memory and time of the child process that runs both models.
+        show_progress: None shows a bar on a terminal only.
+        custom_objects: for Keras files.
+
+    Returns:
+        Comparison: print it, or see `.worst()`, `.outputs`, `.findings`, `.to_dict()`.
+
+    Raises:
+        ModelError: a model cannot be read or run, dies, or is another network.
+        DataError: no samples, samples that do not fit, NaN or infinity in a tensor.
+    """
+    if data is None:
+        raise DataError("A comparison runs both models on samples: give data (--data).")
+    content = read_bytes(candidate)
+    float_content, notes = _float(reference, custom_objects)
+    mine = Model.parse(float_content, source=_shown(reference, "the reference"))
+    scene = Scene(mine, Model.parse(content, source=describe(candidate)), signature)
+    notes += _remarks(mine, scene)
+    samples = open_samples(
+        data, scene.input_specs(), preprocess=preprocess, limit=limit, seed=seed, shuffle=True
+    )
+    options = {"signature": signature, "own": own, "threads": threads}
+    count = 0
+    with Child(limits or Limits()) as child:
+        session = child.make(SESSION, reference=float_content, candidate=content, **options)
+        for sample in progress(samples, label="comparing", enabled=show_progress):
+            session.call("add", dict(sample.inputs), sample.key)
+            count += 1
+        rows, outputs, unmatched = session.call("finish")
+    done = judged(rows)
+    return Comparison(
+        reference=_shown(reference, "the reference"),
+        candidate=_shown(candidate, "the candidate"),
+        data=_shown(data, ""),
+        preprocess=str(preprocess or ""),
+        signature=scene.keys[0] or "",
+        rows=done,
+        outputs=outputs,
+        unmatched=unmatched,
+        samples=count,
+        findings=findings(done, outputs, unmatched),
+        notes=tuple([*notes, *samples.notes]),
+    )
+
+
+def _float(
+    reference: object, custom_objects: Mapping[str, object] | Sequence[str]
+) -> tuple[bytes, list[str]]:
+    """The reference's bytes; a .tflite as it is, all else converted."""
+    if isinstance(reference, bytes | bytearray):
+        return bytes(reference), []
+    if isinstance(reference, str | os.PathLike) and _is_tflite(Path(reference)):
+        return read_bytes(reference), []
+    from tfq_ext.emit.to_float import to_float
+
+    pivot = to_float(reference, custom_objects=custom_objects or None)
+    return pivot.model.to_bytes(), list(pivot.notes)
+
+
+def _is_tflite(path: Path) -> bool:
+    """By its content, where there is a file: names lie."""
+    if path.suffix == ".tflite":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(8)[4:] == b"TFL3"
+    except OSError:
+        return False
+
+
+def _remarks(mine: Model, scene: Scene) -> list[str]:
+    graph = scene.reference.graph
+    integer = sum(arithmetic(graph, op) == INTEGER for op in graph.ops)
+    notes = []
+    if integer:
+        notes.append(
+            f"The reference itself computes {integer} of {len(graph.ops)} ops in integers; all "
+            "figures are relative to it, not to a float model."
+        )
+    if len(mine.signatures) > 1:
+        rest = [key for key in mine.signatures if key != scene.keys[0]]
+        notes.append(f"Signature {scene.keys[0]!r} was compared; not {', '.join(rest)}.")
+    return notes
+
+
+def _shown(source: Any, otherwise: str) -> str:
+    return str(source) if isinstance(source, str | os.PathLike) else otherwise
+
+
+__all__ = ["ModelError", "compare"]

@@ -1,0 +1,104 @@
+"""Units: bounds as people write them ("0.5%", "5ms", "4MB"), and numbers as they read them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tfq_ext._table import Table
+from tfq_ext.errors import RecipeError
+from tfq_ext.validation.finding import SEVERITIES
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a kind of number is written and read.
+
+    Args:
+        suffixes: what may stand behind a number -> factor; "" is the plain number.
+        show: number to text with its unit.
+        example: for messages.
+        lowest, highest: what a bound may be.
+    """
+
+    suffixes: dict[str, float]
+    show: Callable[[float], str]
+    example: str
+    lowest: float = 0.0
+    highest: float = math.inf
+
+
+def _bytes(n: float) -> str:
+    return f"{n / 1e6:.2f} MB" if abs(n) >= 1e6 else f"{n / 1e3:.1f} kB"
+
+
+_SIZES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20}
+
+UNITS: Table[Unit] = Table(
+    "unit",
+    {
+        "share": Unit({"": 1.0, "%": 0.01}, lambda v: f"{100 * v:.2f} %", "0.5%", -1.0, 1.0),
+        "db": Unit({"": 1.0, "db": 1.0}, lambda v: f"{v:.1f} dB", "20dB", -200.0),
+        "bytes": Unit(_SIZES, _bytes, "4MB"),
+        "ms": Unit({"": 1.0, "ms": 1.0, "us": 1e-3, "s": 1e3}, lambda v: f"{v:.3g} ms", "5ms"),
+        "ratio": Unit({"": 1.0, "x": 1.0, "%": 0.01}, lambda v: f"{v:.3g} x", "1.1"),
+        "count": Unit({"": 1.0}, lambda v: f"{v:.0f}", "0"),
+        "number": Unit({"": 1.0}, lambda v: f"{v:.4g}", "0.9", -math.inf),
+    },
+)
+
+_NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]*)\s*")
+
+
+def parse_bound(name: str, unit: str, bound: object) -> float:
+    """A bound as a number in the gate's unit.
+
+    Args:
+        name: of the gate, for messages.
+        unit: of UNITS.
+        bound: a number, or text such as "0.5%".
+
+    Raises:
+        RecipeError: no number, an unknown unit, or outside what makes sense.
+    """
+    known = UNITS[unit]
+    match = None if isinstance(bound, bool) else _NUMBER.fullmatch(str(bound))
+    if match is None or match[2].lower() not in known.suffixes:
+        units = ", ".join(suffix or "no unit" for suffix in known.suffixes)
+        raise RecipeError(
+            f"Gate {name}: {bound!r} is no bound; write for example {known.example} ({units})."
+        )
+    value = float(match[1]) * known.suffixes[match[2].lower()]
+    if not known.lowest <= value <= known.highest:
+        hint = " A bound of 0.5 % is written 0.5% or 0.005." if unit == "share" else ""
+        raise RecipeError(
+            f"Gate {name}: {bound!r} lies outside {known.lowest:g}..{known.highest:g}.{hint}"
+        )
+    return value
+
+
+def parse_severity(name: str, bound: object) -> str:
+    """A severity by name.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    if bound not in SEVERITIES:
+        raise RecipeError(
+            f"Gate {name} takes the severity that fails, one of {', '.join(SEVERITIES)}; "
+            f"got {bound!r}."
+        )
+    return str(bound)
+
+
+def parse_version(name: str, bound: object) -> tuple[int, ...]:
+    """ "2.14.0" as (2, 14, 0).
+
+    Raises:
+        RecipeError: not of that form.
+    """
+    if not re.fullmatch(r"\d+(\.\d+){1,2}", str(bound)):
+        raise RecipeError(f"Gate {name} takes a TFLite version such as 2.14.0, got {bound!r}.")
+    return tuple(int(part) for part in str(bound).split("."))

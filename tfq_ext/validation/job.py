@@ -1,0 +1,121 @@
+"""What one validation works on: the bytes, the reference, the samples, the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfq_ext.errors import ModelError
+from tfq_ext.samples import Preprocess, Samples, open_samples
+from tfq_ext.tflite.inputs import real_specs
+from tfq_ext.tflite.read import Model, describe, read_bytes
+from tfq_ext.validation.sandbox import Limits
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that `validate` can be told besides model, reference and data.
+
+    Args: see `validate`.
+    """
+
+    task: str | None = None
+    metric: str | None = None
+    output: str | None = None
+    signature: str | None = None
+    seed: int = 0
+    threads: int = 1
+    workers: int | None = None
+    runs: int = 50
+    gpu: bool = False
+    bit_exact: bool = False
+    target: str | None = None
+    config: str | None = None
+    stop_early: bool = False
+    limits: Limits = field(default_factory=Limits)
+    show_progress: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file with all that it is held against.
+
+    Args:
+        name: how reports call the file.
+        content: its bytes.
+        source: its path, "" for bytes.
+        reference: a float .tflite's bytes, None without a reference.
+        reference_name: how it was given.
+        samples: opened once for all checks; None without data.
+        settings: the rest.
+    """
+
+    name: str
+    content: bytes
+    source: str
+    reference: bytes | None
+    reference_name: str
+    samples: Samples | None
+    settings: Settings
+
+
+def open_job(
+    model: bytes | str | os.PathLike[str],
+    reference: Any,
+    data: Any,
+    labels: Any,
+    preprocess: Preprocess | str | None,
+    limit: int | None,
+    settings: Settings,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> Job:
+    """Read the file, convert the reference, open the samples.
+
+    Raises:
+        ModelError: a model that cannot be read or converted.
+        DataError: data that do not fit.
+    """
+    content = read_bytes(model)
+    parsed = Model.parse(content, source=describe(model))
+    specs = real_specs(parsed)
+    if settings.signature is not None:
+        specs = [spec for spec in specs if spec.signature in ("", settings.signature)]
+        if not specs:
+            known = ", ".join(parsed.signatures) or "none"
+            raise ModelError(f"The model has no signature {settings.signature!r}. Known: {known}.")
+    samples = None
+    if data is not None:
+        samples = open_samples(
+            data,
+            specs,
+            limit=limit,
+            seed=settings.seed,
+            shuffle=limit is not None,
+            preprocess=preprocess,
+            labels=labels,
+        ).reusable()
+    path = str(model) if not isinstance(model, bytes | bytearray) else ""
+    return Job(
+        name=os.path.basename(path) or "model",
+        content=content,
+        source=path,
+        reference=_float_bytes(reference, custom_objects),
+        reference_name="" if reference is None else describe(reference),
+        samples=samples,
+        settings=settings,
+    )
+
+
+def _float_bytes(reference: Any, custom_objects: Mapping[str, Any] | None) -> bytes | None:
+    """The reference as a .tflite: its own bytes, or a Keras model through the float pivot."""
+    if reference is None:
+        return None
+    if isinstance(reference, bytes | bytearray):
+        return bytes(reference)
+    if isinstance(reference, str | os.PathLike) and str(reference).endswith(".tflite"):
+        return read_bytes(reference)
+    from tfq_ext.emit.to_float import to_float
+
+    return to_float(reference, custom_objects=custom_objects).model.to_bytes()

@@ -1,0 +1,35 @@
+"""How long models take, measured side by side: interleaved runs, medians, paired ratios.
+
+`measure_latency` times files that we made, in this process; `bench` times any file, each in a
+child process of its own, and says where the time goes and why.
+"""
+
+from __future__ import annotations
+
+from tfq_ext.validation.latency.bench import bench
+from tfq_ext.validation.latency.kernels import KERNELS
+from tfq_ext.validation.latency.machine import Machine
+from tfq_ext.validation.latency.reasons import REASONS, RULES
+from tfq_ext.validation.latency.rows import BenchReport, BenchRow
+from tfq_ext.validation.latency.timing import (
+    Latency,
+    measure_latency,
+    noise,
+    summarize,
+    time_rounds,
+)
+
+__all__ = [
+    "KERNELS",
+    "REASONS",
+    "RULES",
+    "BenchReport",
+    "BenchRow",
+    "Latency",
+    "Machine",
+    "bench",
+    "measure_latency",
+    "noise",
+    "summarize",
+    "time_rounds",
+]

@@ -1,0 +1,40 @@
+"""The sets of kernels that LiteRT can run a file with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ai_edge_litert.interpreter import OpResolverType
+
+from tfq_ext._table import Table
+
+
+@dataclass(frozen=True)
+class KernelSet:
+    """One of them.
+
+    Args:
+        resolver: LiteRT's name for it.
+        mode: `kernel_mode` of the compiled model's CPU options, for the profiler.
+        what: one sentence.
+    """
+
+    resolver: OpResolverType
+    mode: int
+    what: str
+
+
+KERNELS: Table[KernelSet] = Table(
+    "kernel set",
+    {
+        "xnnpack": KernelSet(
+            OpResolverType.AUTO, 0, "XNNPACK where it can, builtin kernels elsewhere: the default"
+        ),
+        "builtin": KernelSet(
+            OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, 2, "LiteRT's own optimised kernels"
+        ),
+        "reference": KernelSet(
+            OpResolverType.BUILTIN_REF, 1, "LiteRT's plain kernels: slow, bit for bit the same"
+        ),
+    },
+)

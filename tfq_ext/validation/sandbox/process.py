@@ -1,0 +1,133 @@
+"""A child process: its start, its socket, its last words, how it ended."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from tfq_ext.validation.sandbox.limits import Limits
+
+TAIL = 2**16  # bytes of output that are kept
+MARK = 64  # bytes of the stage's name
+_CHILD = "tfq_ext.validation.sandbox.child"
+_OUT_OF_MEMORY = ("bad_alloc", "MemoryError", "out of memory", "Cannot allocate memory")
+
+
+class Process:
+    """One running child in a process group of its own.
+
+    It gets a socket for messages, a pipe that ends when we do (so that it never outlives us),
+    and a page of memory for its stage; what it prints is kept, the last 64 KiB of it.
+    """
+
+    def __init__(self, limits: Limits, env: Mapping[str, str] | None):
+        self.sock, theirs = socket.socketpair()
+        life, self._life = os.pipe()
+        with tempfile.TemporaryFile() as page:
+            page.truncate(MARK)
+            self._mark = mmap.mmap(page.fileno(), MARK)
+            fds = (theirs.fileno(), life, page.fileno())
+            try:
+                self._popen = _start(fds, limits, env)
+            finally:
+                theirs.close()
+                os.close(life)
+        self._tail = bytearray()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._popen.pid
+
+    @property
+    def stage(self) -> str:
+        """The last mark that the child made."""
+        return bytes(self._mark).rstrip(b"\0").decode("utf-8", "replace")
+
+    @property
+    def output(self) -> str:
+        """The end of what it wrote to stdout and stderr."""
+        return bytes(self._tail).decode("utf-8", "replace")
+
+    @property
+    def running(self) -> bool:
+        """Whether it still is."""
+        return self._popen.poll() is None
+
+    def _listen(self) -> None:
+        out = self._popen.stdout
+        assert out is not None
+        with suppress(OSError, ValueError):
+            while piece := os.read(out.fileno(), 65536):
+                self._tail += piece
+                del self._tail[:-TAIL]
+
+    def kill(self) -> None:
+        """End the child and what it started, now."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+
+    def wait(self, seconds: float) -> int | None:
+        """Exit status, negative for a signal; None if it still runs."""
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def close(self) -> None:
+        """Let go of everything; kills what still runs. May be called twice."""
+        self.sock.close()
+        self.kill()
+        self._popen.wait()
+        self._listener.join(1.0)
+        if self._popen.stdout is not None and not self._listener.is_alive():
+            self._popen.stdout.close()
+        if self._life >= 0:
+            os.close(self._life)
+            self._life = -1
+
+    def ending(self, limits: Limits) -> tuple[str, str]:
+        """(kind, how) of a child whose socket has closed; `limits.KINDS`."""
+        status = self.wait(5.0)
+        if status is None:
+            self.kill()
+            return "nonsense", "it closed its socket and lives on"
+        self._listener.join(1.0)
+        if any(words in self.output for words in _OUT_OF_MEMORY):
+            return "memory", f"out of memory ({limits.memory_text})"
+        if status == -signal.SIGKILL:
+            return "memory", "out of memory of the machine (SIGKILL by the system)"
+        if status < 0:
+            return "signal", signal.Signals(-status).name
+        return "exit", f"exit code {status}"
+
+
+def _start(
+    fds: tuple[int, ...], limits: Limits, env: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    numbers = [*fds, limits.memory_bytes or 0]
+    home = str(Path(__file__).parents[3])
+    full = {**os.environ, **(env or {})}
+    paths = [home, *filter(None, [full.get("PYTHONPATH")])]
+    full["PYTHONPATH"] = os.pathsep.join(paths)
+    return subprocess.Popen(
+        # -P: a numpy.py in the current folder, which may be anybody's, is not imported
+        [sys.executable, "-P", "-m", _CHILD, *map(str, numbers)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=fds,
+        env=full,
+        start_new_session=True,  # a group of its own: killed as a whole, deaf to Ctrl-C
+    )

@@ -1,0 +1,171 @@
+"""The checks of `validate`, in order: what each needs, and the call that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tfq_ext.validation.job import Job
+
+REFERENCE, CANDIDATE = "reference", "candidate"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One check.
+
+    Args:
+        run: makes its report.
+        lacks: what it would need and does not have, a sentence; "" if it can run.
+        label: what is being done, for the progress line.
+    """
+
+    run: Callable[[Job], Any]
+    lacks: Callable[[Job], str]
+    label: str
+
+
+def _inspection(job: Job) -> Any:
+    from tfq_ext.validation.inspection import inspect
+
+    return inspect(job.content)
+
+
+def _lint(job: Job) -> Any:
+    from tfq_ext.validation.lint import lint
+
+    settings = job.settings
+    return lint(
+        job.content, target=settings.target, config=settings.config, name=job.source or job.name
+    )
+
+
+def _run(job: Job) -> Any:
+    from tfq_ext.validation.trial import trial
+
+    inputs = None
+    if job.samples is not None:
+        inputs = [_copied(sample.inputs) for sample in islice(iter(job.samples), 2)]
+    settings = job.settings
+    return trial(
+        job.content,
+        inputs if inputs and len(inputs) > 1 else None,
+        signature=settings.signature,
+        seed=settings.seed,
+        limits=settings.limits,
+    )
+
+
+def _copied(inputs: Any) -> dict[str, np.ndarray]:
+    return {name: np.array(values) for name, values in inputs.items()}
+
+
+def _accuracy(job: Job) -> Any:
+    from tfq_ext.validation.accuracy import measure
+
+    settings = job.settings
+    return measure(
+        job.content,
+        job.samples,
+        reference=job.reference,
+        task=settings.task,
+        metric=settings.metric,
+        output=settings.output,
+        signature=settings.signature,
+        seed=settings.seed,
+        workers=settings.workers,
+        threads=settings.threads,
+        limits=settings.limits,
+        show_progress=settings.show_progress,
+    )
+
+
+def _comparison(job: Job) -> Any:
+    from tfq_ext.validation.comparison import compare
+
+    settings = job.settings
+    return compare(
+        job.reference,
+        job.content,
+        job.samples,
+        limit=COMPARED,
+        seed=settings.seed,
+        signature=settings.signature,
+        threads=settings.threads,
+        limits=settings.limits,
+        show_progress=settings.show_progress,
+    )
+
+
+COMPARED = 32  # samples: layers' errors settle sooner than accuracies
+
+
+def _latency(job: Job) -> Any:
+    from tfq_ext.validation.latency import bench
+
+    settings = job.settings
+    models = {} if job.reference is None else {REFERENCE: job.reference}
+    return bench(
+        {**models, job.name: job.content},
+        threads=(settings.threads,),
+        runs=settings.runs,
+        seed=settings.seed,
+        limits=settings.limits,
+    )
+
+
+def _integers(job: Job) -> Any:
+    from tfq_ext.validation.integer import check_integers
+
+    settings = job.settings
+    return check_integers(job.content, job.samples, seed=settings.seed, limits=settings.limits)
+
+
+def _delegates(job: Job) -> Any:
+    from tfq_ext.validation.delegates import check_delegates
+
+    settings = job.settings
+    return check_delegates(
+        job.content, job.samples, gpu=True, seed=settings.seed, limits=settings.limits
+    )
+
+
+def _nothing(job: Job) -> str:
+    return ""
+
+
+def _needs_data(job: Job) -> str:
+    return "" if job.samples is not None else "no samples: give --data"
+
+
+def _needs_both(job: Job) -> str:
+    missing = [
+        word
+        for word, there in (("--reference", job.reference), ("--data", job.samples))
+        if there is None
+    ]
+    return f"nothing to compare with: give {' and '.join(missing)}" if missing else ""
+
+
+def _asked(option: str, what: str) -> Callable[[Job], str]:
+    return lambda job: "" if getattr(job.settings, option) else what
+
+
+SECTIONS: dict[str, Section] = {
+    "inspection": Section(_inspection, _nothing, "look into the file"),
+    "lint": Section(_lint, _nothing, "hold it against the rules"),
+    "run": Section(_run, _nothing, "run it once"),
+    "accuracy": Section(_accuracy, _needs_data, "accuracy"),
+    "comparison": Section(_comparison, _needs_both, "error layer by layer"),
+    "latency": Section(_latency, _nothing, "time it"),
+    "integers": Section(
+        _integers, _asked("bit_exact", "not asked for: --bit-exact"), "integer reference"
+    ),
+    "delegates": Section(_delegates, _asked("gpu", "not asked for: --gpu"), "GPU delegate"),
+}
+# Checks that a gate alone is reason enough to make.
+WANTED_BY_GATE = {"integers": "bit_exact", "delegates": "gpu"}
