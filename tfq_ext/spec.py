@@ -11,9 +11,9 @@ from tfq_ext.errors import SpecError
 
 def round_half_away(x: np.ndarray | float) -> np.ndarray:
     """Nearest integer, ties away from zero (C's std::round, which TFLite uses); same dtype."""
-    a = np.abs(x)
-    whole = np.floor(a)
-    return np.copysign(whole + (a - whole >= 0.5), x)
+    whole = np.trunc(x)
+    rest = x - whole  # exact; adding 0.5 first would not be
+    return np.asarray(whole + (rest >= 0.5) - (rest <= -0.5))  # copysign takes ten times as long
 
 
 @dataclass(frozen=True)

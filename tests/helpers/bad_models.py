@@ -4,22 +4,40 @@ from __future__ import annotations
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from tiny_models import TYPES, Builder
+from tiny_models import Builder
+
+WHOLE = 1  # SparseIndexVector.Int32Vector
 
 
-def out_of_range_gather() -> bytes:
-    """GATHER with constant rows far outside of the table."""
+def crash() -> bytes:
+    """DENSIFY with indices 2^30 elements away: LiteRT 2.3 writes there while it allocates."""
     b = Builder()
     x = b.tensor("x", (4, 8))
-    rows = b.tensor("rows", (3,), "int32", values=np.array([10**9, -(10**9), 2**31 - 1], np.int32))
-    y = b.tensor("y", (3, 8))
-    b.op("GATHER", [x, rows], [y], "GatherOptions")
+    w = b.tensor("w", (4, 8), values=np.ones(4, np.float32))
+    dense, y = b.tensor("dense", (4, 8)), b.tensor("y", (4, 8))
+    rows, columns = schema.DimensionMetadataT(), schema.DimensionMetadataT()
+    rows.denseSize = 4
+    columns.format = schema.DimensionType.SPARSE_CSR
+    columns.arraySegmentsType = columns.arrayIndicesType = WHOLE
+    columns.arraySegments = _vector([0, 1, 2, 3, 4])
+    columns.arrayIndices = _vector([0, 2**30, -(2**30), 3])
+    sparsity = schema.SparsityParametersT()
+    sparsity.traversalOrder, sparsity.dimMetadata = [0, 1], [rows, columns]
+    b.graph.tensors[w].sparsity = sparsity
+    b.op("DENSIFY", [w], [dense])
+    b.op("ADD", [x, dense], [y], "AddOptions")
     b.end([x], [y])
     return b.bytes()
 
 
+def _vector(values: list[int]) -> schema.Int32VectorT:
+    made = schema.Int32VectorT()
+    made.values = values
+    return made
+
+
 def endless_loop() -> bytes:
-    """WHILE whose condition is true for ever."""
+    """WHILE whose condition is true for ever: z = z + z, until z differs from itself."""
     b = Builder()
     x, y = b.tensor("x", (1,)), b.tensor("y", (1,))
     b.op("WHILE", [x], [y], "WhileOptions")
@@ -27,8 +45,7 @@ def endless_loop() -> bytes:
     options.condSubgraphIndex, options.bodySubgraphIndex = 1, 2
     b.end([x], [y])
     b.begin()
-    z = b.tensor("z", (1,))
-    same = b.tensor("same", (1,), "int32")
+    z, same = b.tensor("z", (1,)), b.tensor("same", (1,))
     b.graph.tensors[same].type = schema.TensorType.BOOL
     b.op("EQUAL", [z, z], [same], "EqualOptions")
     b.end([z], [same])
@@ -39,20 +56,47 @@ def endless_loop() -> bytes:
     return b.bytes()
 
 
+def calls_itself(through: int = 1) -> bytes:
+    """IF whose branches are `through` subgraphs in a ring: LiteRT runs out of its stack."""
+    b = Builder()
+    for k in range(through):
+        if k:
+            b.begin()
+        condition, x, y = b.tensor("c", (1,)), b.tensor("x", (1, 8)), b.tensor("y", (1, 8))
+        b.graph.tensors[condition].type = schema.TensorType.BOOL
+        b.op("IF", [condition, condition, x], [y], "IfOptions")
+        options = b.graph.operators[0].builtinOptions
+        options.thenSubgraphIndex = options.elseSubgraphIndex = (k + 1) % through
+        b.end([condition, x], [y])
+    return b.bytes()
+
+
 def hundred_gigabytes() -> bytes:
-    """BROADCAST_TO 25 milliard floats."""
+    """BROADCAST_TO 25.6 milliard floats."""
+    side = 160_000
     b = Builder()
     x = b.tensor("x", (1, 1))
-    shape = b.tensor("shape", (2,), "int32", values=np.array([160_000, 160_000], np.int32))
-    y = b.tensor("y", (160_000, 160_000))
+    shape = b.tensor("shape", (2,), "int32", values=np.array([side, side], np.int32))
+    y = b.tensor("y", (side, side))
     b.op("BROADCAST_TO", [x, shape], [y])
     b.tree.operatorCodes[-1].version = 2
     b.end([x], [y])
     return b.bytes()
 
 
-def lying_conv() -> bytes:
-    """A weight whose buffer is far smaller than its shape says."""
+def row_out_of_range() -> bytes:
+    """GATHER of rows that the table does not have."""
+    b = Builder()
+    x = b.tensor("x", (4, 8))
+    rows = b.tensor("rows", (2,), "int32", values=np.array([10**9, -5], np.int32))
+    y = b.tensor("y", (2, 8))
+    b.op("GATHER", [x, rows], [y], "GatherOptions")
+    b.end([x], [y])
+    return b.bytes()
+
+
+def weight_without_bytes() -> bytes:
+    """A weight of 4096 x 64 whose buffer holds 16 values."""
     b = Builder()
     x = b.tensor("x", (1, 64))
     w = b.tensor("w", (4096, 64), values=np.ones(16, np.float32))
@@ -60,24 +104,3 @@ def lying_conv() -> bytes:
     b.op("FULLY_CONNECTED", [x, w, -1], [y], "FullyConnectedOptions")
     b.end([x], [y])
     return b.bytes()
-
-def ids_out_of_range() -> bytes:
-    """EMBEDDING_LOOKUP."""
-    b = Builder()
-    ids = b.tensor("ids", (2,), "int32", values=np.array([2**30, 2**30], np.int32))
-    t = b.tensor("table", (4, 8))
-    y = b.tensor("y", (2, 8))
-    b.op("EMBEDDING_LOOKUP", [ids, t], [y])
-    b.end([t], [y])
-    return b.bytes()
-
-def scatter() -> bytes:
-    b = Builder()
-    i = b.tensor("i", (1,1), "int32", values=np.array([[2**29]], np.int32))
-    u = b.tensor("u", (1, 8))
-    s = b.tensor("s", (2,), "int32", values=np.array([4, 8], np.int32))
-    y = b.tensor("y", (4, 8))
-    b.op("SCATTER_ND", [i, u, s], [y])
-    b.end([u], [y])
-    return b.bytes()
-assert TYPES

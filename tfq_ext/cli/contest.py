@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ from tfq_ext.report.comparison import Roles, Row
 from tfq_ext.samples import Preprocess
 from tfq_ext.validation.accuracy import evaluate
 from tfq_ext.validation.latency import measure_latency
+from tfq_ext.validation.run import validate
+from tfq_ext.validation.verdict import Validation
 
 T = TypeVar("T")
 Step = Callable[[str, Callable[[], T]], T]  # announces a step, does it
@@ -38,7 +41,17 @@ OURS = {  # name -> (file, recipe)
     "tfq int4": ("tfq_int4.tflite", "int4"),
 }
 ROLES = Roles(rival="TF int8 per channel", ours="tfq int8 auto")
-STEPS = 2 + len(RIVALS) + 1 + len(OURS) + 2
+SHIPPED = "tfq int8 auto"  # the file that is then held against gates
+GATES = {  # what a small int8 file for phones would be held to
+    "top1_drop": "1%",
+    "agreement": "98%",
+    "float_ops": 0,
+    "lint": "error",
+    "size": "200kB",
+    "latency_ratio": 1.0,
+    "runtime": "2.14.0",
+}
+STEPS = 2 + len(RIVALS) + 1 + len(OURS) + 3
 
 
 @dataclass(frozen=True)
@@ -47,12 +60,18 @@ class Contest:
 
     Args:
         rows: one a file, the float model first.
-        model, samples: copies of what went in, for further commands.
+        model, samples, test: copies of what went in, for further commands.
+        validation: of the file that would ship.
+        shipped, report: that file, and the page about it.
     """
 
     rows: tuple[Row, ...]
     model: Path
     samples: Path
+    test: Path
+    validation: Validation
+    shipped: Path
+    report: Path
 
 
 def run(folder: Path, limit: int | None, threads: int, step: Step[Any]) -> Contest:
@@ -80,7 +99,25 @@ def run(folder: Path, limit: int | None, threads: int, step: Step[Any]) -> Conte
     paths = {name: write_atomic(folder / file, content) for name, (file, content) in files.items()}
     contents = {name: content for name, (_, content) in files.items()}
     model = write_atomic(folder / demo.model_path().name, demo.model_path().read_bytes())
-    return Contest(_measure(contents, paths, limit, threads, step), model, _save(pixels, folder))
+    measured = _measure(contents, paths, limit, threads, step)
+    test = _save_test(limit, folder)
+    work = partial(_judged, paths[SHIPPED], paths[FLOAT], test)
+    judged = step(f"validate {paths[SHIPPED].name}: every check, every gate", work)
+    return Contest(
+        measured,
+        model,
+        _save(pixels, folder),
+        test,
+        judged,
+        paths[SHIPPED],
+        judged.save_html(folder / "report.html"),
+    )
+
+
+def _judged(file: Path, reference: Path, test: Path) -> Validation:
+    return validate(
+        file, reference=reference, data=test, preprocess=PREPROCESS, gates=GATES, runs=40
+    )
 
 
 def _ours(
@@ -125,8 +162,14 @@ def _measure(
 
 def _save(pixels: np.ndarray, folder: Path) -> Path:
     """The calibration images as a .npy, as `--data` takes them."""
-    import io
-
     buffer = io.BytesIO()
     np.save(buffer, pixels)
     return write_atomic(folder / "calibration.npy", buffer.getvalue())
+
+
+def _save_test(limit: int | None, folder: Path) -> Path:
+    """The test images with their labels as a .npz."""
+    pixels, labels = (part[:limit] for part in demo.images("evaluation"))
+    buffer = io.BytesIO()
+    np.savez(buffer, image=pixels, y=labels)
+    return write_atomic(folder / "test.npz", buffer.getvalue())

@@ -59,7 +59,9 @@ def demo(out: Path, limit: int | None, threads: int, as_json: bool, verbose: boo
 
         from tfq_ext.report.machine import dumps
 
-        click.echo(dumps({"seconds": seconds, "rows": [asdict(row) for row in done.rows]}))
+        rows = [asdict(row) for row in done.rows]
+        gates = [asdict(gate) for gate in done.validation.gates]
+        click.echo(dumps({"seconds": seconds, "rows": rows, "gates": gates}))
         return
     tell(done, out, seconds)
 
@@ -101,11 +103,27 @@ def tell(done: Contest, folder: Path, seconds: float) -> None:
     console.print(f"\n{LEGEND}\n", style="dim")
     for sentence in sentences(done.rows, ROLES):
         console.print(Padding(sentence, (0, 0, 0, 2)))
+    _tell_verdict(done)
     console.print(f"\nThe files are in {folder} ({seconds:.0f} s in all). Next:")
     data = f"--data {done.samples} --preprocess {PREPROCESS}"
     for command in (
         f"tfq audit {done.model} {data}",
         f"tfq quantize {done.model} {data} --recipe int8",
+        f"tfq compare {folder / 'float.tflite'} {done.shipped} {data}",
         "tfq quantize YOUR_MODEL --data YOUR_SAMPLES",
     ):
         console.print(f"  {command}", soft_wrap=True)
+
+
+def _tell_verdict(done: Contest) -> None:
+    """May our int8 file ship? The gates, and where the page is."""
+    from rich.padding import Padding
+
+    from tfq_ext.report.console import stdout
+    from tfq_ext.report.validation import facts
+    from tfq_ext.report.validation.text import gate_table
+
+    console = stdout()
+    console.print(f"\ntfq validate {done.shipped.name}: {facts.verdict(done.validation)}.\n")
+    console.print(Padding(gate_table(done.validation.gates), (0, 0, 0, 2)))
+    console.print(f"\nWhy, in pictures: {done.report}", soft_wrap=True)

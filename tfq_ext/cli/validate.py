@@ -81,6 +81,10 @@ def _outputs(command: Any) -> Any:
 @click.option("--threads", type=click.IntRange(min=1), help="LiteRT threads.  [default: 1]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: by the cores]")
 @click.option("--runs", type=click.IntRange(min=1), help="Timed runs.  [default: 50]")
+@click.option(
+    "--stop-early", is_flag=True, default=None, help="End once the gate on top-1 is decided."
+)
+@click.option("--label-offset", type=int, help="Added to every label (1: class 0 is background).")
 @click.option("--seed", type=click.IntRange(min=0), help="Of everything random.  [default: 0]")
 @click.option(
     "--custom-objects",

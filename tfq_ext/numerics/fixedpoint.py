@@ -1,11 +1,15 @@
 """Fixed-point multiplication as gemmlowp and TFLite define it, on arrays.
 
-A real multiplier M > 0 is stored as (M0, shift) with M = M0 / 2^31 * 2^shift. What TFLite's
-kernels differ in is how they round the product:
+A real multiplier M > 0 is stored as (M0, shift) with M = M0 / 2^31 * 2^shift. What kernels
+differ in is how they round the product (found by experiment on LiteRT 2.3, x86):
 
-* double rounding (TFLite's own kernels): to 31 bits first, ties up; then the shift, ties away;
-* single rounding (ruy): once, of the whole 64-bit product, ties up;
-* float (XNNPACK): the accumulator becomes a float32, one product, ties to even.
+| name | rounding | who |
+|---|---|---|
+| double | to 31 bits, ties up; then the shift, ties away | TFLite's reference kernels |
+| upward | the same, both with ties up | optimized kernels with vector instructions, ruy |
+| single | once, ties up | TFLITE_SINGLE_ROUNDING builds |
+| away | once, ties away | the reference FULLY_CONNECTED |
+| xnnpack | float32(x) times a float32 scale, ties to even | XNNPACK |
 
 Source: gemmlowp fixedpoint.h; TFLite common.h, quantization_util.cc; ruy apply_multiplier.cc;
 XNNPACK's fp32 requantization. METHODS.md, section 3.2.
@@ -85,12 +89,31 @@ def multiply_double(x: npt.ArrayLike, m0: npt.ArrayLike, shift: npt.ArrayLike) -
     return rounding_divide_by_pot(srdhm(wrap32(np.asarray(x, np.int64) << left), m0), right)
 
 
+def multiply_upward(x: npt.ArrayLike, m0: npt.ArrayLike, shift: npt.ArrayLike) -> Integers:
+    """Two roundings, both with ties towards +infinity: vector instructions (vqrdmulh, vrshl)."""
+    shift = np.asarray(shift, np.int64)
+    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
+    high = srdhm(wrap32(np.asarray(x, np.int64) << left), m0)
+    return (high + ((np.int64(1) << right) >> 1)) >> right
+
+
 def multiply_single(x: npt.ArrayLike, m0: npt.ArrayLike, shift: npt.ArrayLike) -> Integers:
     """The same with one rounding of the 64-bit product, ties towards +infinity."""
     total = 31 - np.asarray(shift, np.int64)
     product = np.asarray(x, np.int64) * np.asarray(m0, np.int64)
     half = np.where(total > 0, np.int64(1) << np.maximum(total - 1, 0), 0)
     return np.asarray(np.clip((product + half) >> total, INT32_MIN, INT32_MAX), np.int64)
+
+
+def multiply_away(x: npt.ArrayLike, m0: npt.ArrayLike, shift: npt.ArrayLike) -> Integers:
+    """One rounding of the whole product, ties away from zero."""
+    x, m0, shift = (np.asarray(v, np.int64) for v in (x, m0, shift))
+    if np.abs(x).max(initial=0) > INT32_MAX:  # the product would leave 64 bits
+        return round_away(x * (m0 * np.exp2(shift - 31.0)))
+    product, total = x * m0, 31 - shift
+    half = np.where(total > 0, np.int64(1) << np.maximum(total - 1, 0), 0)
+    high = (np.abs(product) + half) >> total
+    return np.asarray(np.clip(np.sign(product) * high, INT32_MIN, INT32_MAX), np.int64)
 
 
 def multiply_wide(x: npt.ArrayLike, m0: npt.ArrayLike, shift: npt.ArrayLike) -> Integers:
@@ -107,6 +130,8 @@ def multiply_wide(x: npt.ArrayLike, m0: npt.ArrayLike, shift: npt.ArrayLike) -> 
 MULTIPLY: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike], Integers]] = {
     "double": multiply_double,
     "single": multiply_single,
+    "upward": multiply_upward,
+    "away": multiply_away,
 }
 
 

@@ -9,11 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tfq_ext.report import words
+from tfq_ext.report.lined import Lined
 from tfq_ext.validation.inspection.model import Inspection
 from tfq_ext.validation.inspection.rows import OpRow, TensorRow, WeightRow
 
 R = TypeVar("R")
-# title, "left" or "right" or "name" (cut where room is short) or "text" (broken there), cell
+# title; "left", "right", "name" (cut where room is short) or "text" (broken there); cell
 Column = tuple[str, str, Callable[[R], str]]
 COLOURS = {"integer": "green", "hybrid": "yellow", "float": "yellow", "custom": "red"}
 
@@ -55,39 +56,47 @@ def size(count: int) -> str:
     return f"{count} B" if count < 1000 else words.size(count)
 
 
-def table(columns: Sequence[Column[R]], rows: Sequence[R], styles: Sequence[str] = ()) -> Table:
-    """Rows under dim titles; only "name" columns are cut, only "text" columns are broken.
+def table(
+    columns: Sequence[Column[R]],
+    rows: Sequence[R],
+    styles: Sequence[str] = (),
+    spare: Sequence[str] = (),
+) -> Lined:
+    """Rows under dim titles; only "name" columns are cut where room is short.
 
     Args:
         columns: (title, kind, cell of a row).
         rows: any values.
         styles: one for each row's first cell, or none.
+        spare: titles of columns that go first where room is short.
     """
+    cells = [[show(row) for _, _, show in columns] for row in rows]
+    return Lined([c[0] for c in columns], [c[1] for c in columns], cells, styles, spare)
+
+
+def broken_table(columns: Sequence[Column[R]], rows: Sequence[R]) -> Table:
+    """The same for few rows, whose "text" columns are broken between words."""
     made = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
     for title, kind, _ in columns:
         made.add_column(
-            Text(title, "dim", no_wrap=True, overflow="ellipsis"),
+            Text(title, "dim"),
             justify="right" if kind == "right" else "left",
-            no_wrap=kind in ("left", "right"),
-            min_width=12 if kind == "name" else None,
+            no_wrap=kind != "text",
         )
-    for k, row in enumerate(rows):
-        cells = [_cell(kind, show(row)) for _, kind, show in columns]
-        if styles:
-            cells[0].stylize(styles[k])
-        made.add_row(*cells)
+    for row in rows:
+        made.add_row(*(Text(show(row)) for _, _, show in columns))
     return made
-
-
-def _cell(kind: str, content: str) -> Text:
-    if kind == "text":
-        return Text(content)
-    return Text(content, no_wrap=True, overflow="ellipsis")
 
 
 def safe(name: str, width: int = 60) -> str:
     """A name from a file on one line."""
     return words.short(name, width) or "-"
+
+
+def clean(text: str, width: int) -> str:
+    """Text from a file on one line of at most `width` characters, whatever it holds."""
+    line = "".join(c if c.isprintable() else "?" for c in text)
+    return line if len(line) <= width else line[: width - 3] + "..."
 
 
 class Group:
@@ -111,7 +120,7 @@ def groups(ops: Sequence[OpRow]) -> list[Group]:
     return sorted(made, key=lambda g: (-g.macs, -len(g.rows), g.first.code))
 
 
-def op_groups(found: Inspection, shown: Sequence[Group]) -> Table:
+def op_groups(found: Inspection, shown: Sequence[Group]) -> Lined:
     """Ops by code: how many, how they compute, what they cost."""
     total = found.macs
     columns: list[Column[Group]] = [
@@ -124,10 +133,11 @@ def op_groups(found: Inspection, shown: Sequence[Group]) -> Table:
         ("MACs", "right", lambda g: "?" if g.unknown else amount(g.macs)),
         ("", "right", lambda g: "" if g.unknown else share(g.macs, total)),
     ]
-    return table(columns, shown, [COLOURS.get(g.first.arithmetic, "") for g in shown])
+    styles = [COLOURS.get(g.first.arithmetic, "") for g in shown]
+    return table(columns, shown, styles, spare=("v", "params"))
 
 
-def op_rows(found: Inspection, rows: Sequence[OpRow]) -> Table:
+def op_rows(found: Inspection, rows: Sequence[OpRow]) -> Lined:
     """Ops one by one, in execution order."""
     several = len(found.subgraphs) > 1
     columns: list[Column[OpRow]] = [
@@ -139,10 +149,11 @@ def op_rows(found: Inspection, rows: Sequence[OpRow]) -> Table:
         ("v", "right", lambda row: str(row.version)),
         ("MACs", "right", lambda row: amount(row.macs)),
     ]
-    return table(columns, rows, [COLOURS.get(row.arithmetic, "") for row in rows])
+    styles = [COLOURS.get(row.arithmetic, "") for row in rows]
+    return table(columns, rows, styles, spare=("v", "types"))
 
 
-def tensor_rows(found: Inspection, rows: Sequence[TensorRow]) -> Table:
+def tensor_rows(found: Inspection, rows: Sequence[TensorRow]) -> Lined:
     """Tensors one by one."""
     several = len(found.subgraphs) > 1
     columns: list[Column[TensorRow]] = [
@@ -152,9 +163,9 @@ def tensor_rows(found: Inspection, rows: Sequence[TensorRow]) -> Table:
         ("type", "left", lambda row: row.dtype),
         ("shape", "left", lambda row: shape_text(row.shape)),
         ("stored", "right", lambda row: size(row.stored) if row.stored else ""),
-        ("scale, zero point", "left", grid_text),
+        ("scale, zero", "left", grid_text),
     ]
-    return table(columns, rows)
+    return table(columns, rows, spare=("stored", "kind"))
 
 
 def grid_text(row: TensorRow) -> str:
@@ -166,7 +177,7 @@ def grid_text(row: TensorRow) -> str:
     return f"{number(row.scale)}, {row.zero_point}"
 
 
-def weight_rows(rows: Sequence[WeightRow]) -> Table:
+def weight_rows(rows: Sequence[WeightRow]) -> Lined:
     """Weights one by one."""
     columns: list[Column[WeightRow]] = [
         ("op", "left", lambda row: safe(row.op, 18)),
@@ -181,10 +192,10 @@ def weight_rows(rows: Sequence[WeightRow]) -> Table:
         ("faint", "right", lambda row: str(len(row.faint)) if row.faint else ""),
         ("zeros", "right", lambda row: share(row.zeros, 1.0)),
     ]
-    return table(drop_empty(columns, rows), rows)
+    return table(drop_empty(columns, rows), rows, spare=("op", "type", "scales"))
 
 
-def channel_rows(weight: WeightRow, top: int) -> Table:
+def channel_rows(weight: WeightRow, top: int) -> Lined:
     """The channels of one weight."""
     columns: list[Column[int]] = [
         ("channel", "right", lambda k: str(k)),

@@ -144,6 +144,8 @@ def _work(found: Inspection) -> str:
         notes.append(f"MACs of {words.count(unknown, 'op')} not known")
     if any(g.open_tensors for g in found.subgraphs):
         notes.append("open dimensions count as 1")
+    if any(g.role == "body" and g.macs for g in found.subgraphs):
+        notes.append("bodies of loops and branches as run once")
     return line + (f" ({'; '.join(notes)})" if notes else "")
 
 
@@ -164,7 +166,7 @@ def _needs(found: Inspection) -> str:
     for op, version in need.unlisted[:3]:
         parts.append(f"{op} version {version}, which no release up to 2.23 is known to have")
     if found.stated_runtime and found.stated_runtime != need.release:
-        parts.append(f"the file itself says {safe(found.stated_runtime, 16)}")
+        parts.append(f"the file itself says {tables.clean(found.stated_runtime, 16)}")
     if need.custom:
         names = ", ".join(safe(n.partition(":")[2], 40) for n in need.custom[:6])
         parts.append(f"custom ops: {names}")
@@ -182,10 +184,10 @@ def _extras(found: Inspection) -> Iterator[tuple[str, str]]:
         line = f"{words.count(len(shown), 'buffer')} used by several tensors"
         yield "shared", f"{line}: {size(saved)} saved"
     if found.description:
-        yield "made by", safe(found.description, 100)
+        yield "made by", tables.clean(found.description, 100)
     for entry in found.metadata:
         if entry.name != "min_runtime_version":
-            said = f": {safe(entry.text, 160)}" if entry.text else ""
+            said = f": {tables.clean(entry.text, 160)}" if entry.text else ""
             yield "metadata", f"{safe(entry.name, 40)}, {size(entry.size)}{said}"
     if found.associated_files:
         names = (f"{safe(f.name, 40)} ({size(f.size)})" for f in found.associated_files[:6])
@@ -226,15 +228,15 @@ def _not_integer(found: Inspection, view: View) -> Iterator[RenderableType]:
         ("MACs", "right", lambda g: amount(sum(r.macs or 0 for r in g))),
         ("which, and why", "text", lambda g: f"{_which(g)}: {g[0].reason}"),
     ]
-    body = tables.table(columns, rows[: view.top])
+    body = tables.broken_table(columns, rows[: view.top])
     yield from _section("Not integer", body, *_more(len(rows) - view.top, "--top"))
 
 
-def _which(rows: Sequence[OpRow], most: int = 4) -> str:
+def _which(rows: Sequence[OpRow], most: int = 5) -> str:
     """The kinds of ops, most frequent first, and one by name where there are few."""
     counts = Counter(row.code for row in rows).most_common()
     names = [f"{safe(code, 40)}{f' x{n}' * (n > 1)}" for code, n in counts[:most]]
-    names += [f"{len(counts) - most} other kinds"] if len(counts) > most else []
+    names += [words.count(len(counts) - most, "other kind")] if len(counts) > most else []
     return ", ".join(names)
 
 
@@ -243,10 +245,11 @@ def _islands(found: Inspection, view: View) -> Iterator[RenderableType]:
     for island in found.islands[: view.top]:
         names = ", ".join(safe(code, 30) for code in island.codes[:5])
         span = f"op {island.members[0]}" + f" to {island.members[-1]}" * (len(island.members) > 1)
-        why = "; ".join(island.causes) or "no op in it must be float: left so by choice or range"
+        causes = (tables.clean(cause, 120) for cause in island.causes[:4])
+        why = "; ".join(causes) or "no op in it must be float: left so by choice or range"
         borders = f"{island.entered} DEQUANTIZE before, {island.left} QUANTIZE behind"
         head = f"{words.count(len(island.members), 'op')} ({names}), {span}; {borders}"
-        lines += [Text(head), Padding(Text(safe(why, 300), "dim"), (0, 0, 0, 2))]
+        lines += [Text(head), Padding(Text(why, "dim"), (0, 0, 0, 2))]
     lines += _more(len(found.islands) - view.top, "--top")
     counts: dict[str, int] = {}
     for bridge in found.bridges:
@@ -310,7 +313,13 @@ def _long_ops(found: Inspection, view: View) -> Iterator[RenderableType]:
 
 def _long_tensors(found: Inspection, view: View) -> Iterator[RenderableType]:
     if view.tensors:
-        rows = [r for r in found.tensors if view.name is None or fnmatchcase(r.name, view.name)]
+        near = {(o.subgraph, t) for o in found.select(view.op) for t in (*o.reads, *o.makes)}
+        rows = [
+            r
+            for r in found.tensors
+            if (view.name is None or fnmatchcase(r.name, view.name))
+            and (view.op is None or (r.subgraph, r.index) in near)
+        ]
         title = f"Tensors: {len(rows)} of {len(found.tensors)}"
         yield from _section(title, tables.tensor_rows(found, rows))
 

@@ -6,6 +6,7 @@ Memory is that of one sample, whatever their number (a .npz holds its members, n
 """
 
 from tfq_ext.samples.digest import Digest
+from tfq_ext.samples.labels import labels_beside
 from tfq_ext.samples.opening import OPENERS, open_samples
 from tfq_ext.samples.preprocess import Preprocess
 from tfq_ext.samples.progress import progress
@@ -20,6 +21,7 @@ __all__ = [
     "Preprocess",
     "Sample",
     "Samples",
+    "labels_beside",
     "open_samples",
     "progress",
     "range_warning",

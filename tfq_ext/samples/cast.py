@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -36,12 +37,17 @@ def cast(array: np.ndarray, spec: InputSpec, note: Callable[[str], None]) -> np.
         raise _refusal(array, spec, _advice(array.dtype, target))
     rule(array, target, spec)
     if rule is _int_to_float:
-        note(f"input {spec.name}: {array.dtype} values are fed as {target}, unscaled.")
+        note(_unscaled(spec.name, array.dtype, target))
     return array.astype(target)
 
 
+@cache  # naming a dtype takes numpy as long as checking an image
+def _unscaled(name: str, came: np.dtype, target: np.dtype) -> str:
+    return f"input {name}: {came} values are fed as {target}, unscaled."
+
+
 def _family(dtype: np.dtype) -> str:
-    if dtype.name == "bfloat16":  # ml_dtypes: kind "V", float by nature
+    if dtype.kind == "V" and dtype.name == "bfloat16":  # ml_dtypes: float by nature
         return "f"
     return {"f": "f", "i": "i", "u": "i", "b": "b"}.get(dtype.kind, dtype.kind)
 

@@ -7,6 +7,7 @@ import os
 import struct
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,9 @@ def from_folder(path: Path, request: Request) -> Indexed:
     if not files:
         raise DataError(f"{path} holds no image ({', '.join(sorted(SUFFIXES))}).")
     classes, labels = _class_labels(path, files)
-    return _from_files(files, request, what=f"folder {path.name}", labels=labels, classes=classes)
+    made = _from_files(files, request, what=f"folder {path.name}", labels=labels, classes=classes)
+    used = len(made.index) * request.inputs[0].batch
+    return replace(made, names=tuple(os.path.relpath(file, path) for file in files[:used]))
 
 
 def from_image(path: Path, request: Request) -> Indexed:

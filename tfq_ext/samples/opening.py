@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import glob
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 
 from tfq_ext.errors import DataError, TfqWarning
 from tfq_ext.samples import arrays, images, records, streams
+from tfq_ext.samples.labels import by_name, indexed, read_labels
 from tfq_ext.samples.preprocess import Preprocess
 from tfq_ext.samples.request import Labels, Request
 from tfq_ext.samples.samples import Samples
 from tfq_ext.samples.select import among, first, subset
-from tfq_ext.samples.source import Source
+from tfq_ext.samples.source import Indexed, Source
 from tfq_ext.samples.spec import InputSpec
 
 
@@ -38,7 +39,7 @@ def open_samples(
     seed: int = 0,
     shuffle: bool = False,
     preprocess: Preprocess | str | None = None,
-    labels: Labels | np.ndarray | Path = None,
+    labels: Labels | np.ndarray | Path | Mapping[str, object] = None,
 ) -> Samples:
     """Open representative or evaluation data for a model.
 
@@ -52,7 +53,8 @@ def open_samples(
             counted by a first pass; a one-shot generator is kept on disk for it.
         preprocess: from 8-bit pixels to values; its text form is fine. For arrays only scale,
             mean and std apply.
-        labels: one per row (array, list, .npy or .txt path), True for those beside the data in a
+        labels: one per row (array, list, .npy, .txt or .csv path), file name -> label (a mapping,
+            or a .csv or .txt of such pairs; images only), True for those beside the data in a
             .npz, or the name of the member or feature that holds them.
 
     Raises:
@@ -70,7 +72,7 @@ def open_samples(
         raise DataError(
             f"{source.what}: resize and crop work on image files; resize the arrays yourself."
         )
-    truth = _truth(labels, source, request)
+    truth, source = _truth(labels, source, request)
     samples = Samples(source, inputs, preprocess=pre, label=truth)
     if limit is None:
         return samples
@@ -113,32 +115,40 @@ def _shown(data: object) -> str:
     return f"{data} ({'exists' if Path(data).exists() else 'no such file'})"
 
 
-def _truth(labels: object, source: Source, request: Request) -> Callable[[int], object] | None:
+def _truth(
+    labels: object, source: Source, request: Request
+) -> tuple[Callable[[int], object] | None, Source]:
+    """Labels by key in place of the source's own, and the source, with the classes' names."""
     if labels is None or labels is False:
-        return None
+        return None, source
     named = isinstance(labels, str | Path) and not Path(labels).is_file()
     if labels is True or named:
         unread = labels is True and source.keys() is None  # items may bring labels
         if not (source.labelled or unread):
             raise DataError(
                 f"{source.what} has no labels {'' if labels is True else f'named {labels!r} '}"
-                "beside the data. Give one per row: an array, a list, a .npy or .txt file."
+                "beside the data. Give one per row: an array, a list, a .npy, .txt or .csv file."
             )
-        return None
-    values = _label_file(Path(labels)) if isinstance(labels, str | Path) else labels
+        return None, source
+    values: Any = read_labels(Path(labels)) if isinstance(labels, str | Path) else labels
+    if isinstance(values, Mapping):
+        values = by_name(values, _names(source), source.what)
+    if not isinstance(labels, list | tuple | np.ndarray):  # words of the user's own stay words
+        values, words = (values, ()) if isinstance(values, np.ndarray) else indexed(values)
+        if words and isinstance(source, Indexed):
+            source = replace(source, classes=words)
     keys, batch = source.keys(), max(spec.batch for spec in request.inputs)
     count = None if keys is None else len(keys)
-    return arrays.row_labels(values, batch, count, f"labels of {source.what}")  # type: ignore[arg-type]
+    return arrays.row_labels(values, batch, count, f"labels of {source.what}"), source
 
 
-def _label_file(path: Path) -> Sequence | np.ndarray:
-    if path.suffix == ".npy":
-        return arrays.load_npy(path)
-    lines = path.read_text(encoding="utf-8").split()
-    try:
-        return [int(line) for line in lines]
-    except ValueError:
-        return lines
+def _names(source: Source) -> Sequence[str]:
+    """File names in the order of the rows."""
+    if not isinstance(source, Indexed) or not source.names:
+        raise DataError(
+            f"{source.what}: labels by file name need a folder of images. Give one label per row."
+        )
+    return source.names
 
 
 def _suffix(*suffixes: str) -> Callable[[Any, Request], bool]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
+
+import numpy as np
 
 from tfq_ext.errors import DataError
 from tfq_ext.samples.checks import Account, Watch, checked
 from tfq_ext.samples.digest import Digest
 from tfq_ext.samples.preprocess import Preprocess
-from tfq_ext.samples.select import Stage, first, split_stages
+from tfq_ext.samples.select import Stage, first, hash64, split_stages
 from tfq_ext.samples.source import ONE_SHOT, Indexed, Source, through
 from tfq_ext.samples.spec import InputSpec, Sample, by_signature
 from tfq_ext.samples.spill import MAX_BYTES, spilled
@@ -114,6 +117,20 @@ class Samples:
             raise DataError(f"{self.source.what}: one sample cannot be split; give two or more.")
         keep, hold = split_stages(fraction, seed)
         return self.narrowed(keep), self.narrowed(hold)
+
+    def permuted(self, seed: int = 0) -> Samples:
+        """The same samples in an order drawn with the seed; itself where the source is a stream."""
+        if not isinstance(self.source, Indexed):
+            return self
+        keys = np.asarray(self._kept(self.source.index), np.int64)
+        order = keys[np.argsort(hash64(keys, seed), kind="stable")].tolist()
+        return Samples(
+            replace(self.source, index=order),
+            self.inputs,
+            preprocess=self._preprocess,
+            label=self._label,
+            account=self._account,
+        )
 
     def digest(self, n: int | None = None) -> str:
         """sha256 of the first `n` samples (all by default); takes a pass, see `Digest`."""

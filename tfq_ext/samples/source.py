@@ -56,6 +56,7 @@ class Indexed:
     preprocessed: bool = False
     one_shot: bool = False
     close: Callable[[], None] = lambda: None
+    names: tuple[str, ...] = ()  # of image files, one a row, relative to their folder
 
     @property
     def labelled(self) -> bool:

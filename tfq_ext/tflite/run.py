@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -74,7 +75,7 @@ class Keeper:
         try:
             return self._run(inputs)
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"LiteRT could not run the float model: {error}") from None
+            raise ModelError(f"LiteRT could not run the float model: {reason(error)}") from None
 
     def _run(self, inputs: Mapping[str, np.ndarray]) -> Callable[[int], np.ndarray]:
         if self._runner is not None:
@@ -162,8 +163,17 @@ def open_interpreter(
         if allocate:
             allocate_tensors(interpreter)
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"LiteRT cannot load this model: {error}") from None
+        raise ModelError(f"LiteRT cannot load this model: {reason(error)}") from None
     return interpreter
+
+
+def reason(error: Exception) -> str:
+    """LiteRT's own words, or what its silence means: an allocation that fails says nothing."""
+    text = str(error).strip()
+    if text and not re.fullmatch(r"Node number \d+ \(\w+\) failed to invoke\.", text):
+        return text
+    silent = "no reason given; as a rule it cannot get the memory that the shapes ask for."
+    return f"{text} {silent}".strip()
 
 
 def allocate_tensors(interpreter: Interpreter) -> None:

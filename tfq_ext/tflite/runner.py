@@ -13,7 +13,7 @@ from tfq_ext.errors import DataError, ModelError
 from tfq_ext.spec import round_half_away
 from tfq_ext.tflite.facts import STATEFUL
 from tfq_ext.tflite.read import Model, describe, read_bytes
-from tfq_ext.tflite.run import allocate_tensors, open_interpreter
+from tfq_ext.tflite.run import allocate_tensors, open_interpreter, reason
 from tfq_ext.tflite.stage import stage
 
 Arrays = dict[str, np.ndarray]
@@ -120,6 +120,17 @@ class Runner:
         self._interpreter = open_interpreter(self._content, threads=self._threads, allocate=False)
         self._allocated = False  # on the first feed: only then are open dimensions known
         self._runner: Any = None
+        try:
+            self._find_ports()
+        except (RuntimeError, ValueError) as error:  # a key that is not UTF-8, for one
+            raise ModelError(
+                f"LiteRT cannot tell the model's inputs and outputs: {reason(error)}"
+            ) from None
+        self._fed: Arrays = {}
+        self._result: Arrays = {}
+        self._used = False
+
+    def _find_ports(self) -> None:
         if self._signature is None:
             self.inputs = _ports(self._interpreter.get_input_details())
             self.outputs = _ports(self._interpreter.get_output_details())
@@ -128,9 +139,6 @@ class Runner:
             self.inputs = {n: Port.of(n, d) for n, d in runner.get_input_details().items()}
             self.outputs = {n: Port.of(n, d) for n, d in runner.get_output_details().items()}
             self._runner = None if self._primary else runner
-        self._fed: Arrays = {}
-        self._result: Arrays = {}
-        self._used = False
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """Outputs by name for inputs by name (any name where the model has one input only)."""
@@ -180,7 +188,7 @@ class Runner:
             for name, port in self.inputs.items():
                 self._interpreter.set_tensor(port.index, codes[name])
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"LiteRT could not take these inputs: {error}") from None
+            raise ModelError(f"LiteRT could not take these inputs: {reason(error)}") from None
 
     def invoke(self) -> None:
         """Run what was fed (beside the first subgraph, LiteRT copies the arrays here too)."""
@@ -192,15 +200,20 @@ class Runner:
             else:
                 self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"LiteRT could not run the model: {error}") from None
+            raise ModelError(f"LiteRT could not run the model: {reason(error)}") from None
 
     def read(self) -> Arrays:
         """The outputs of the last invoke, decoded; copies, so they outlive the next one."""
         stage("read")
-        if self._runner is not None:
-            return {name: port.decode(self._result[name]) for name, port in self.outputs.items()}
+        stored = self._stored() if self._runner is None else self._result
+        return {name: port.decode(stored[name]) for name, port in self.outputs.items()}
+
+    def _stored(self) -> Arrays:
         get = self._interpreter.get_tensor
-        return {name: port.decode(get(port.index)) for name, port in self.outputs.items()}
+        try:
+            return {name: get(port.index) for name, port in self.outputs.items()}
+        except (RuntimeError, ValueError) as error:  # an output that no op writes
+            raise ModelError(f"LiteRT has no value for an output: {reason(error)}") from None
 
     def _named(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         if len(self.inputs) == 1 and len(inputs) == 1:  # only one meaning, whatever it is called

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from importlib import import_module
 
 from tfq_ext._table import Table
-from tfq_ext.validation.finding import Rule
+from tfq_ext.validation.finding import Finding, Rule
 
 # Modules that have a table RULES of their own.
 _SOURCES = (
@@ -31,3 +33,14 @@ def catalogue() -> Table[Rule]:
         for name, rule in module.RULES.items():
             table.add(name, rule)
     return table
+
+
+def suppress(
+    findings: Iterable[Finding], config: str | os.PathLike[str] | None
+) -> tuple[Finding, ...]:
+    """The findings of every check, those that a config file silences marked with its reason."""
+    from tfq_ext.validation.lint.config import load
+
+    if config is None:
+        return tuple(findings)
+    return load(config, catalogue()).applied(findings)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfq_ext.errors import ModelError
-from tfq_ext.samples import Preprocess, Samples, open_samples
+from tfq_ext.samples import Preprocess, Samples, labels_beside, open_samples
 from tfq_ext.tflite.inputs import real_specs
 from tfq_ext.tflite.read import Model, describe, read_bytes
 from tfq_ext.validation.sandbox import Limits
@@ -18,7 +18,23 @@ from tfq_ext.validation.sandbox import Limits
 class Settings:
     """Everything that `validate` can be told besides model, reference and data.
 
-    Args: see `validate`.
+    Args:
+        task: of accuracy.TASKS; None: by labels and output.
+        metric: "module:function" of the user's.
+        output: name of the judged output; None: the first.
+        signature: its key; None: the first subgraph's.
+        seed: of subsets, noise, bootstraps.
+        threads: LiteRT threads.
+        workers: processes for accuracy; None: by the cores.
+        runs: timed runs.
+        gpu, bit_exact: make these checks too.
+        target: oldest TFLite that must run the file.
+        config: TOML file with [lint].
+        stop_early: end the accuracy run once the gate on top-1 is decided; `stop` is its bound.
+        label_offset: added to every class label.
+        ignore_label: of pixels that do not count.
+        limits: of each child process.
+        show_progress: bars on stderr, where that is a terminal.
     """
 
     task: str | None = None
@@ -34,6 +50,9 @@ class Settings:
     target: str | None = None
     config: str | None = None
     stop_early: bool = False
+    stop: float | None = None
+    label_offset: int = 0
+    ignore_label: int | None = 255
     limits: Limits = field(default_factory=Limits)
     show_progress: bool = False
 
@@ -87,6 +106,8 @@ def open_job(
             raise ModelError(f"The model has no signature {settings.signature!r}. Known: {known}.")
     samples = None
     if data is not None:
+        if labels is None and not isinstance(data, Samples):
+            labels = labels_beside(data)
         samples = open_samples(
             data,
             specs,

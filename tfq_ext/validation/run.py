@@ -56,7 +56,7 @@ def validate(
         custom_objects: for a Keras reference.
         announce: called with a line before each check, gives a context manager around it.
         **settings: fields of `Settings`: task, metric, output, signature, seed, threads, workers,
-            runs, gpu, bit_exact, target, limits, show_progress.
+            runs, gpu, bit_exact, target, stop_early, label_offset, limits, show_progress, ...
 
     Raises:
         ModelError, DataError, RecipeError: something that was given cannot be used. What goes
@@ -97,6 +97,10 @@ def _settings(told: Mapping[str, Any], gates: Mapping[str, Any], config: str | N
             rest[option] = True
     if "runtime" in gates and not rest.get("target"):
         rest["target"] = ".".join(map(str, gates["runtime"]))
+    if rest.get("stop_early"):
+        if "top1_drop" not in gates:
+            raise DataError("Stopping early needs a gate to decide: set top1_drop (--max-drop).")
+        rest["stop"] = gates["top1_drop"]
     try:
         return Settings(**rest, config=config)
     except TypeError as error:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from tfq_ext.errors import DataError, ModelError
 from tfq_ext.validation.job import Job
 
-REFERENCE, CANDIDATE = "reference", "candidate"
+REFERENCE = "reference"
+COMPARED = 32  # samples: layers' errors and ranges settle sooner than accuracies
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,25 @@ def _lint(job: Job) -> Any:
     from tfq_ext.validation.lint import lint
 
     settings = job.settings
-    return lint(
-        job.content, target=settings.target, config=settings.config, name=job.source or job.name
+    static = partial(
+        lint,
+        job.content,
+        target=settings.target,
+        config=settings.config,
+        name=job.source or job.name,
     )
+    if job.samples is None:
+        return static()
+    try:
+        return static(
+            data=job.samples,
+            limit=COMPARED,
+            seed=settings.seed,
+            reference=job.reference,
+            limits=settings.limits,
+        )
+    except (ModelError, DataError):  # it does not run on the samples: other checks say how
+        return static()
 
 
 def _run(job: Job) -> Any:
@@ -80,6 +99,9 @@ def _accuracy(job: Job) -> Any:
         workers=settings.workers,
         threads=settings.threads,
         limits=settings.limits,
+        stop=settings.stop,
+        label_offset=settings.label_offset,
+        ignore_label=settings.ignore_label,
         show_progress=settings.show_progress,
     )
 
@@ -99,9 +121,6 @@ def _comparison(job: Job) -> Any:
         limits=settings.limits,
         show_progress=settings.show_progress,
     )
-
-
-COMPARED = 32  # samples: layers' errors settle sooner than accuracies
 
 
 def _latency(job: Job) -> Any:

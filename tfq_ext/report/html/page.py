@@ -32,7 +32,7 @@ def page(v: Validation) -> str:
         "sections": rows.sections(v),
         "cards": rows.cards(v),
         "sides": facts.side_by_side(v),
-        "findings": rows.findings(v),
+        "findings": facts.grouped(v.findings),
         "counts": facts.counts(v.findings),
         "suppressed": [f for f in v.findings if f.suppressed],
         "layers": rows.layers(v),
@@ -63,6 +63,7 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["printable"] = printable
+    environment.filters["short"] = words.short
     environment.filters["size"] = words.size
     environment.filters["ms"] = facts.ms
     environment.filters["db"] = level

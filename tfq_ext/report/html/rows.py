@@ -9,7 +9,6 @@ from typing import Any
 
 from tfq_ext.report import words
 from tfq_ext.report.validation import facts
-from tfq_ext.validation.finding import Finding
 from tfq_ext.validation.gate import FAIL, PASS, UNDECIDED
 from tfq_ext.validation.verdict import NotChecked, Validation
 
@@ -95,23 +94,6 @@ def _latency(v: Validation) -> list[Card]:
 def sections(v: Validation) -> dict[str, bool]:
     """Section -> whether it has a report."""
     return {name: v.missing(name) is None for name in facts.TITLES}
-
-
-@dataclass(frozen=True)
-class Group:
-    """All findings of one rule."""
-
-    first: Finding
-    others: tuple[Finding, ...]
-
-
-def findings(v: Validation) -> list[Group]:
-    """By rule, gravest first."""
-    ranked = facts.ranked(v.findings)
-    groups = {}
-    for finding in ranked:
-        groups.setdefault(finding.rule.id, []).append(finding)
-    return [Group(group[0], tuple(group[1:])) for group in groups.values()]
 
 
 def layers(v: Validation) -> list[Any]:

@@ -127,6 +127,14 @@ def ranked(findings: Sequence[Finding]) -> list[Finding]:
     )
 
 
+def grouped(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Those that count, by rule; the gravest rules first."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in ranked(findings):
+        groups.setdefault(finding.rule.id, []).append(finding)
+    return list(groups.values())
+
+
 def counts(findings: Sequence[Finding]) -> str:
     """ "2 errors, 3 warnings" of those that count."""
     parts = []

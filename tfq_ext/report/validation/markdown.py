@@ -10,7 +10,6 @@ from tfq_ext.validation.gate import FAIL, PASS
 from tfq_ext.validation.verdict import Validation
 
 MARKS = {PASS: "✅ pass", FAIL: "❌ fail"}
-SHOWN = 10
 
 
 def markdown(validation: Validation) -> str:
@@ -30,18 +29,18 @@ def _lines(v: Validation) -> Iterator[str]:
     )
     yield ""
     yield from _table(("", "value", "baseline"), facts.side_by_side(v))
-    grave = [f for f in facts.ranked(v.findings) if f.severity != SEVERITIES[0]]
+    grave = [g for g in facts.grouped(v.findings) if g[0].severity != SEVERITIES[0]]
     if grave:
         yield ""
-        yield f"<details><summary>{len(grave)} findings</summary>"
+        yield f"<details><summary>Findings: {facts.counts(v.findings)}</summary>"
         yield ""
         yield from _table(
-            ("severity", "rule", "what", "what to do"),
-            [(f.severity, f.rule.id, f.message, f.rule.remedy) for f in grave[:SHOWN]],
+            ("severity", "rule", "cases", "for example", "what to do"),
+            [
+                (g[0].severity, g[0].rule.id, str(len(g)), g[0].message, g[0].rule.remedy)
+                for g in grave
+            ],
         )
-        if len(grave) > SHOWN:
-            yield ""
-            yield f"... and {len(grave) - SHOWN} more."
         yield ""
         yield "</details>"
     yield ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -21,7 +20,7 @@ from tfq_ext.validation.verdict import NotChecked, Validation
 LEFT, RIGHT = "left", "right"
 STYLES = {PASS: "green", FAIL: "bold red", UNDECIDED: "yellow"}
 GRADES = {"error": "red", "warning": "yellow", "info": "dim"}
-SHOWN = 8
+SHOWN, WORST = 8, 4
 
 
 def view(v: Validation) -> RenderableType:
@@ -80,30 +79,25 @@ def _sides(sides: Sequence[facts.Side], with_base: bool) -> Table:
 def _layers(v: Validation) -> list[RenderableType]:
     if isinstance(v.comparison, NotChecked):
         return []
-    rows = [
-        (
-            row.op,
-            words.short(row.tensor, 32),
-            "-" if row.own_sqnr_db is None else words.db(row.own_sqnr_db),
-            "-" if row.sqnr_db is None else words.db(row.sqnr_db),
-            row.verdict,
-        )
-        for row in v.comparison.worst(5)
-    ]
-    if not rows:
-        return []
-    head = [("worst layers", LEFT), ("", LEFT), ("own", RIGHT), ("so far", RIGHT), ("why", LEFT)]
-    return ["", plain_table(head, rows)]
+    bad = [row for row in v.comparison.worst(WORST) if row.verdict]
+    if not bad:
+        return ["", "No layer loses much: tfq compare shows each."]
+    parts: list[RenderableType] = ["", Text("Layers that lose most", "bold")]
+    for row in bad:
+        own = "" if row.own_sqnr_db is None else f"own {words.db(row.own_sqnr_db)}, "
+        text = Text(f"{row.op} {row.label}: {own}so far {words.db(row.sqnr_db)}")
+        text.append(f"\n  {row.verdict.partition(';')[0]}", "dim")
+        parts.append(Padding(text, (0, 0, 0, 2)))
+    return parts
 
 
 def _findings(findings: Sequence[Finding]) -> list[RenderableType]:
-    ranked = facts.ranked(findings)
     hidden = sum(bool(f.suppressed) for f in findings)
     title = Text(f"Findings: {facts.counts(findings)}", "bold")
     if hidden:
         title.append(f" ({hidden} suppressed by the config)", "dim")
     parts: list[RenderableType] = ["", title]
-    groups = [list(group) for _, group in groupby(ranked, key=lambda f: f.rule.id)]
+    groups = facts.grouped(findings)
     for group in groups[:SHOWN]:
         parts.append(_group(group))
     if len(groups) > SHOWN:

@@ -1,7 +1,7 @@
 """How good a .tflite is on data, and how far from a reference, with honest intervals.
 
-    measure    one candidate, any task, in worker processes that may die     -> AccuracyReport
-    evaluate   several models at once, here, for who trusts them             -> Accuracy by name
+measure    one candidate, any task, in worker processes that may die     -> AccuracyReport
+evaluate   several models at once, here, for who trusts them             -> Accuracy by name
 """
 
 from tfq_ext.validation.accuracy.compared import Accuracy, evaluate

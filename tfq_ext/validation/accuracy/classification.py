@@ -48,14 +48,19 @@ def columns(
     if was is not None:
         made |= {f"judged:reference:{name}": x for name, x in _hits(was, truth).items()}
     best = now.argmax(1)
+    made["judged:tied"] = hits(now, truth)
     made["judged:shifted"] = np.stack([best == truth + 1, best == truth - 1], 1).astype(np.float64)
     return made
 
 
 def _hits(values: np.ndarray, truth: np.ndarray) -> Columns:
-    found = {"top1": hits(values, truth)}
+    """0.0 or 1.0 a row. Of equal scores the first class wins, as in argmax and in every app."""
+    own = np.take_along_axis(values, truth[:, None], axis=1)
+    equal_before = (values == own) & (np.arange(values.shape[1]) < truth[:, None])
+    rank = (values > own).sum(1) + equal_before.sum(1)
+    found = {"top1": (rank < 1).astype(np.float64)}
     if values.shape[1] > TOP:
-        found["top5"] = hits(values, truth, TOP)
+        found["top5"] = (rank < TOP).astype(np.float64)
     return found
 
 

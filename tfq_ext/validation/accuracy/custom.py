@@ -99,11 +99,12 @@ def measured(
     n, better = len(candidate), custom.higher_is_better
     if mine.ndim == 1 and n > 1:
         both = np.stack([mine, mine if theirs is None else theirs], axis=1)
-        drawn, notes = resampled_sums(both, seed=seed) / n, ()
+        drawn = resampled_sums(both, seed=seed) / n
     elif n > 1 and mine.ndim == 0 and spent * RESAMPLES <= BUDGET:
-        drawn, notes = _redrawn(custom, candidate, reference, labels, seed), ()
+        drawn = _redrawn(custom, candidate, reference, labels, seed)
     else:
-        drawn, notes = None, (_without(custom, n),)
+        drawn = None
+    notes = (_without(custom, n),) if drawn is None else ()
     return _row(custom.name, better, mine, theirs, drawn), notes
 
 

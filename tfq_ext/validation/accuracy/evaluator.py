@@ -137,9 +137,7 @@ class Evaluator:
             columns |= {} if chunk.labels is None else {"judged:keep": chunk.labels}
         return columns
 
-    def _judged(
-        self, chunk: Chunk, candidate: np.ndarray, reference: np.ndarray | None
-    ) -> Columns:
+    def _judged(self, chunk: Chunk, candidate: np.ndarray, reference: np.ndarray | None) -> Columns:
         """The task's columns; `judged:` ones are there for labelled rows only."""
         assert self._task is not None
         finals = {name: side.final for name, side in self._sides.items()}

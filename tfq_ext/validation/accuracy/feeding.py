@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import numpy as np
 
@@ -14,7 +14,7 @@ MAX_ROWS = 32
 MAX_BYTES = 1 << 20  # of inputs; past that a message costs nothing beside the model's work
 
 
-def chunks(samples: Iterable[Sample]) -> Iterator[Chunk]:
+def chunks(samples: Iterable[Sample]) -> Generator[Chunk, None, None]:
     """Consecutive samples of equal shapes together, at most `MAX_ROWS` rows or `MAX_BYTES`.
 
     Where a chunk ends depends on the samples only, never on who works on them, so that numbers
@@ -55,9 +55,9 @@ def labels_of(sample: Sample) -> np.ndarray | None:
     values, rows = np.asarray(sample.label), rows_of(sample)
     if values.dtype.kind not in "iufb":
         raise DataError(
-            f"Sample {sample.key}: the label is {sample.label!r:.40}; accuracy needs numbers (class "
-            "indices, values or maps). A text names a class only where the classes are folders or "
-            "a label file."
+            f"Sample {sample.key}: the label is {sample.label!r:.40}; accuracy needs numbers "
+            "(class indices, values or maps). Words name classes only in a label file, or as the "
+            "names of class folders."
         )
     if rows == 1:
         return values[None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,7 +15,7 @@ import numpy as np
 
 from tfq_ext.errors import DataError
 from tfq_ext.numerics.intervals import PairedDrop, wilson_interval
-from tfq_ext.samples import Preprocess, progress
+from tfq_ext.samples import Preprocess, Samples, progress
 from tfq_ext.validation.accuracy.custom import Custom, check_room, load_metric, measured
 from tfq_ext.validation.accuracy.evaluator import Chunk
 from tfq_ext.validation.accuracy.feeding import chunks
@@ -91,11 +91,12 @@ def measure(
         ModelDied: LiteRT crashed or hung; names the sample.
     """
     start = time.perf_counter()
+    if workers is not None and workers < 1:
+        raise DataError(f"There are 1 or more workers, got {workers}.")
     custom = None if metric is None else load_metric(metric)
-    if task is not None:
-        _ = TASKS[task]
+    _ = None if task is None else TASKS[task]  # refuses unknown names before any work
     scene = open_scene(candidate, reference, output, signature)
-    looks = _looks(stop, scene, task)
+    looks = _looks(stop, scene)
     samples, remarks = open_labelled(
         data,
         scene,
@@ -105,47 +106,39 @@ def measure(
         seed=seed,
         random_order=stop is not None,
     )
-    if workers is not None and workers < 1:
-        raise DataError(f"There are 1 or more workers, got {workers}.")
-    count = samples.count
-    crew = workers or max(1, min(cores(), (count or 1 << 30) // SAMPLES_A_WORKER))
-    watched = progress(
-        of_signature(samples, scene.key),
-        label="measuring",
-        total=count,
-        enabled=None if show_progress else False,
-    )
-    with closing(chunks(watched)) as stream:
-        first = next(stream, None)
-        if first is None:
-            raise DataError(f"No sample is for signature {scene.key!r}.")
-        plan = Plan(
-            scene,
-            chosen_task(task, first.labels, scene.fact),
-            Rules(label_offset, ignore_label),
-            custom,
-            looks,
-            seed,
-            samples.classes,
-        )
-        plan.check(first)
-        setup = plan.setup(threads)
-        pool = Pool(lambda: Worker(limits, setup), crew)
-        try:
-            outcome = _run(pool, plan, first, chain([first], stream), count)
-        finally:
-            pool.close()
-    report = _report(plan, outcome)
+    request = Request(scene, task, Rules(label_offset, ignore_label), custom, looks, seed)
+    crew = Crew(workers, threads, limits)
+    plan, outcome = _measured(request, samples, crew, None if show_progress else False)
+    report = _report(plan, outcome, samples.classes)
     return replace(
         report,
         notes=tuple(dict.fromkeys((*scene.notes, *remarks, *report.notes, *samples.notes))),
         seconds=time.perf_counter() - start,
-        workers=pool.opened,
     )
 
 
 @dataclass(frozen=True)
-class Plan:
+class Crew:
+    """Who does the work.
+
+    Args:
+        workers: processes; None: by the number of samples.
+        threads: of LiteRT in each.
+        limits: on each.
+    """
+
+    workers: int | None
+    threads: int
+    limits: Limits | None
+
+    def size(self, count: int | None) -> int:
+        """Processes for so many samples (None: unknown)."""
+        many = cores() if count is None else count // SAMPLES_A_WORKER
+        return self.workers or max(1, min(cores(), many))
+
+
+@dataclass(frozen=True)
+class Request:
     """Everything that is settled before the workers start."""
 
     scene: Scene
@@ -154,7 +147,6 @@ class Plan:
     custom: Custom | None
     looks: Looks | None
     seed: int
-    names: tuple[str, ...]
 
     def check(self, first: Chunk) -> None:
         """Refuse what could not give a single number."""
@@ -189,15 +181,17 @@ class Outcome:
         grids: of the candidate's quantized inputs.
         decided: the drop of a look that ended the run.
         seconds: at work, without the start of the first worker.
+        workers: processes that ran.
     """
 
     joined: Columns
     grids: dict[int, tuple[str, float, float]]
     decided: PairedDrop | None
     seconds: float
+    workers: int
 
 
-def _looks(stop: float | None, scene: Scene, task: str | None) -> Looks | None:
+def _looks(stop: float | None, scene: Scene) -> Looks | None:
     if stop is None:
         return None
     if scene.reference is None:
@@ -205,24 +199,53 @@ def _looks(stop: float | None, scene: Scene, task: str | None) -> Looks | None:
     return Looks(stop)
 
 
+def _measured(
+    request: Request, samples: Samples, crew: Crew, shown: bool | None
+) -> tuple[Request, Outcome]:
+    """The request with its task settled, and what all samples gave."""
+    watched = progress(
+        of_signature(samples, request.scene.key),
+        label="measuring",
+        total=samples.count,
+        enabled=shown,
+    )
+    with closing(chunks(watched)) as stream:
+        first = next(stream, None)
+        if first is None:
+            raise DataError(f"No sample is for signature {request.scene.key!r}.")
+        plan = replace(request, task=chosen_task(request.task, first.labels, request.scene.fact))
+        plan.check(first)
+        setup = plan.setup(crew.threads)
+        pool = Pool(lambda: Worker(crew.limits, setup), crew.size(samples.count))
+        try:
+            return plan, _run(pool, plan, first, chain([first], stream), samples.count)
+        finally:
+            pool.close()
+
+
 def _run(
-    pool: Pool[Worker], plan: Plan, first: Chunk, tasks: Iterator[Chunk], count: int | None
+    pool: Pool[Worker],
+    plan: Request,
+    first: Chunk,
+    tasks: Iterator[Chunk],
+    count: int | None,
 ) -> Outcome:
     worker = pool.take()
     try:
         many = plan.scene.free and len(first.keys) > first.rows
         stacked = many and worker.stackable(first)
         grids = dict(worker.grids())
+        start = time.perf_counter()
     finally:
         pool.give(worker)
-    start = time.perf_counter()
     with closing(pool.in_order(lambda w, chunk: w.run(chunk, stacked), tasks)) as results:
         parts, decided = _collect(results, plan, count)
-    return Outcome(joined(parts), grids, decided, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Outcome(joined(parts), grids, decided, seconds, pool.opened)
 
 
 def _collect(
-    results: Iterator[Columns], plan: Plan, count: int | None
+    results: Iterable[Columns], plan: Request, count: int | None
 ) -> tuple[list[Columns], PairedDrop | None]:
     parts: list[Columns] = []
     rows = 0
@@ -251,43 +274,42 @@ def _look(parts: list[Columns], looks: Looks) -> tuple[int, PairedDrop] | None:
     return looks.decide(reference, candidate)
 
 
-def _report(plan: Plan, outcome: Outcome) -> AccuracyReport:
-    """All but the notes on the data, the whole time and the workers."""
-    joined_, task = outcome.joined, None if plan.task is None else TASKS[plan.task]
-    n = len(next(iter(joined_.values()))) if plan.custom else _rows(joined_)
-    judged = next((len(x) for key, x in joined_.items() if key.startswith("judged:")), 0)
-    metrics, classes, changed = (), (), ()
-    if task is not None and judged:
-        confidence = 1 - ERROR if plan.looks is None else FINAL
-        metrics = _decided(task.rows(joined_, plan.seed, confidence), outcome.decided)
-        classes = task.classes(joined_, plan.names)
-    if task is not None:
-        changed = task.changed(joined_, plan.names)
-    extra, notes = _custom_row(plan, joined_)
-    agree = joined_.get("agree")
-    agreed = None if agree is None else math.fsum(agree.tolist())
+def _report(plan: Request, outcome: Outcome, names: Sequence[str]) -> AccuracyReport:
+    """All but the notes on the data and the whole time."""
+    columns = outcome.joined
+    n = max(len(x) for x in columns.values())
+    judged = next((len(x) for key, x in columns.items() if key.startswith("judged:")), 0)
+    extra, notes = _custom_row(plan, columns)
+    agreed = math.fsum(columns["agree"].tolist()) if "agree" in columns else None
     return AccuracyReport(
         n=n,
         labelled=judged,
         task=plan.task,
         output=plan.scene.fact.name,
-        metrics=(*metrics, *extra),
+        metrics=(*_task_rows(plan, outcome, judged), *extra),
         agreement=None if agreed is None else agreed / n,
         agreement_interval=None if agreed is None else wilson_interval(agreed, n),
-        sqnr_db=_sqnr(joined_),
-        kl=math.fsum(joined_["kl"].tolist()) / n if "kl" in joined_ else None,
-        classes=classes,
-        changed=changed,
-        notes=(*notes, *findings(joined_, outcome.grids, plan.task), *_stop_notes(plan, outcome)),
+        sqnr_db=_sqnr(columns),
+        kl=math.fsum(columns["kl"].tolist()) / n if "kl" in columns else None,
+        classes=TASKS[plan.task].classes(columns, names) if plan.task and judged else (),
+        changed=TASKS[plan.task].changed(columns, names) if plan.task else (),
+        notes=(*notes, *findings(columns, outcome.grids, plan.task), *_stop_notes(plan, outcome)),
         seconds=0.0,
         samples_per_second=n / max(outcome.seconds, 1e-9),
-        workers=0,
+        workers=outcome.workers,
         stopped_early=outcome.decided is not None,
     )
 
 
-def _rows(columns: Columns) -> int:
-    return max(len(x) for x in columns.values())
+def _task_rows(plan: Request, outcome: Outcome, judged: int) -> tuple[MetricRow, ...]:
+    """The task's metrics; the main drop from the look that ended the run, if one did."""
+    if plan.task is None or not judged:
+        return ()
+    confidence = 1 - ERROR if plan.looks is None else FINAL
+    rows, drop = TASKS[plan.task].rows(outcome.joined, plan.seed, confidence), outcome.decided
+    if drop is None:
+        return rows
+    return (replace(rows[0], drop=(drop.drop, drop.lo, drop.hi)), *rows[1:])
 
 
 def _sqnr(columns: Columns) -> float | None:
@@ -300,16 +322,7 @@ def _sqnr(columns: Columns) -> float | None:
     return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
 
 
-def _decided(rows: tuple[MetricRow, ...], drop: PairedDrop | None) -> tuple[MetricRow, ...]:
-    """The drop of the first row from the look that ended the run."""
-    if drop is None:
-        return rows
-    return (replace(rows[0], drop=(drop.drop, drop.lo, drop.hi)), *rows[1:])
-
-
-def _custom_row(
-    plan: Plan, columns: Columns
-) -> tuple[tuple[MetricRow, ...], tuple[str, ...]]:
+def _custom_row(plan: Request, columns: Columns) -> tuple[tuple[MetricRow, ...], tuple[str, ...]]:
     if plan.custom is None:
         return (), ()
     mine, theirs = columns["keep:candidate"], columns.get("keep:reference")
@@ -320,7 +333,7 @@ def _custom_row(
     return (row,), notes
 
 
-def _stop_notes(plan: Plan, outcome: Outcome) -> Iterator[str]:
+def _stop_notes(plan: Request, outcome: Outcome) -> Iterator[str]:
     if plan.looks is None:
         return
     rule = (

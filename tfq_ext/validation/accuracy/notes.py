@@ -10,6 +10,7 @@ from tfq_ext.validation.accuracy.values import AccuracyReport
 
 FEW = 30  # samples below which a bootstrap's interval is known to be too narrow
 _OUTSIDE = 0.01  # share of input values outside the grid that is worth a note
+_TIES = 5e-4  # of top1
 _UNUSED = 1 / 16  # share of the grid that the values should at least use
 
 
@@ -20,6 +21,7 @@ def findings(
     yield from _inputs(joined, grids)
     if "judged:shifted" in joined:
         yield from _shifted(joined)
+        yield from _tied(joined)
     n = len(joined.get("judged:candidate:abs", joined.get("judged:labelled", ())))
     if 0 < n < FEW and task in ("regression", "segmentation"):
         yield (
@@ -28,9 +30,7 @@ def findings(
         )
 
 
-def _inputs(
-    joined: Columns, grids: Mapping[int, tuple[str, float, float]]
-) -> Iterator[str]:
+def _inputs(joined: Columns, grids: Mapping[int, tuple[str, float, float]]) -> Iterator[str]:
     for k, (name, lo, hi) in grids.items():
         if f"input:{k}" not in joined:
             continue
@@ -77,6 +77,17 @@ def _shifted(joined: Columns) -> Iterator[str]:
             )
 
 
+def _tied(joined: Columns) -> Iterator[str]:
+    """Integer scores tie often; which class then comes first is an accident."""
+    hits, shared = joined["judged:candidate:top1"], joined["judged:tied"]
+    tied = int((hits != shared).sum())
+    if tied and abs(float(hits.mean() - shared.mean())) >= _TIES:
+        yield (
+            f"In {tied} samples the label ties with other classes; top1 counts the first of them, "
+            f"as argmax does ({hits.mean():.2%}). Broken at random it would be {shared.mean():.2%}."
+        )
+
+
 def too_small(report: AccuracyReport, bound: float, metric: str = "top1") -> str:
     """Why the samples cannot decide whether the drop of `metric` is within `bound`; "" if they can.
 
@@ -99,4 +110,3 @@ def too_small(report: AccuracyReport, bound: float, metric: str = "top1") -> str
     changed = sum(row.lost + row.won for row in report.changed) / max(report.labelled, 1)
     least = detectable_drop(report.labelled, changed)
     return f"{text}. So many samples show drops of {least:.2%} or more."
-

@@ -6,7 +6,7 @@ import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
@@ -71,7 +71,7 @@ class Pool(Generic[W]):
         """Hand a worker back."""
         self._idle.put(worker)
 
-    def in_order(self, work: Callable[[W, T], R], tasks: Iterable[T]) -> Iterator[R]:
+    def in_order(self, work: Callable[[W, T], R], tasks: Iterable[T]) -> Generator[R, None, None]:
         """The results, in the order of the tasks; the first error, in that order, ends it.
 
         Tasks are read in the caller's thread, at most `AHEAD` a worker beyond the result that is

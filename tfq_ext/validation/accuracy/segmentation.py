@@ -90,9 +90,8 @@ def label_map(
             f"the label map is {list(truth.shape[1:])}, the output {list(shape[1:])}. Resize the "
             "label map to the output's size with nearest neighbour."
         )
-    if truth.dtype.kind not in "iub":
-        if (truth != np.rint(truth)).any():
-            raise DataError(f"a label map holds whole numbers, got fractions ({truth.dtype}).")
+    if truth.dtype.kind not in "iub" and (truth != np.rint(truth)).any():
+        raise DataError(f"a label map holds whole numbers, got fractions ({truth.dtype}).")
     truth = truth.astype(np.int64)
     if ignore is not None:
         truth = np.where(truth == ignore, -1, truth)

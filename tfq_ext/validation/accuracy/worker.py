@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfq_ext.errors import TfqError
 from tfq_ext.validation.accuracy.evaluator import Chunk
 from tfq_ext.validation.accuracy.rowwise import Columns
 from tfq_ext.validation.sandbox import Child, Limits, ModelDied
@@ -51,7 +52,7 @@ class Worker:
                 raise
             pieces = chunk.singles()
             if len(pieces) == 1:
-                raise _named(error, chunk) from None
+                raise self._told(error, chunk) from None
             return joined([self._alone(piece) for piece in pieces])
 
     def _alone(self, piece: Chunk) -> Columns:
@@ -60,7 +61,32 @@ class Worker:
         try:
             return self._ask("run", piece, False)
         except ModelDied as error:
-            raise _named(error, piece) from None
+            if self._closed:
+                raise
+            raise self._told(error, piece) from None
+
+    def _told(self, error: ModelDied, piece: Chunk) -> ModelDied:
+        """The same death, with the sample and the model that did it."""
+        who = "candidate"
+        if self._setup["reference"] is not None and self._survives(piece):
+            who = "reference"
+        keys = sorted({int(key) for key in piece.keys})
+        which = f"Sample {keys[0]}" if len(keys) == 1 else f"Samples {keys[0]}..{keys[-1]}"
+        told = ModelDied(error.kind, error.how, error.stage, error.stderr)
+        told.args = (f"{which}, the {who}: {error}",)
+        return told
+
+    def _survives(self, piece: Chunk) -> bool:
+        """Whether the candidate alone takes this sample."""
+        with Child(self._limits) as child:
+            try:
+                alone = child.make(_EVALUATOR, **{**self._setup, "reference": None})
+                alone.call("run", piece, False)
+            except ModelDied:
+                return False
+            except TfqError:
+                return True
+        return True
 
     def stackable(self, chunk: Chunk) -> bool:
         """See `Evaluator.stackable`; False for a model that dies of it."""
@@ -82,15 +108,6 @@ class Worker:
         """End the process."""
         self._closed = True
         self._child.close()
-
-
-def _named(error: ModelDied, chunk: Chunk) -> ModelDied:
-    """The same death, told with the sample."""
-    keys = sorted({int(key) for key in chunk.keys})
-    which = f"Sample {keys[0]}" if len(keys) == 1 else f"Samples {keys[0]}..{keys[-1]}"
-    told = ModelDied(error.kind, error.how, error.stage, error.stderr)
-    told.args = (f"{which}: {error}",)
-    return told
 
 
 def joined(parts: list[Columns]) -> Columns:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from tfq_ext._table import Table
 from tfq_ext.tflite.facts import FIXED_OUTPUT, SAME_GRID
 from tfq_ext.validation.comparison.parts import (
+    BIAS,
     CLIPPING,
     INPUT_GRID,
     OUTPUT_GRID,
@@ -20,7 +21,11 @@ from tfq_ext.validation.comparison.values import LayerRow, Part
 OWN_DB = 25.0  # an op that adds more noise than this is bad; int8 ops of good files have 30 to 45
 FAR_DB = 20.0  # gathered noise from which on a layer is bad, whoever is to blame
 EXPLAINS = 0.3  # share of the own noise from which on a part is called a cause
+MOSTLY = 0.5  # share of the own noise that comes in by its inputs from which on it is a victim
+NOTABLE_DB = 32.0  # a layer that is better than this is not named, however quiet the others are
+LOST = 0.25  # share of channels whose weights are lost
 LOUDEST = 0.25  # share of all layers' own noise from which on a layer is named though not bad
+NOTABLE_LSB = 0.5  # mean shift of a channel that is worth a word
 FEW_BITS = 1.0  # bits wasted that are worth a word
 SPREAD = 8.0  # widest over narrowest channel that one scale for all does not fit
 CONSTANT = 6.0  # bits wasted at which next to nothing is left of 8
@@ -35,24 +40,24 @@ class Cause:
         sentence: a clause about the row, with numbers and units.
         remedy: what to do, an imperative with the recipe field to set.
         settings: for `tfq quantize --set`, or a recipe's name behind "recipe="; "" without.
+        symptom: other causes, where there are any, are named first.
     """
 
     weight: Callable[[LayerRow], float]
     sentence: Callable[[LayerRow], str]
     remedy: str
     settings: str = ""
+    symptom: bool = False
 
 
 def _clipping(row: LayerRow) -> str:
     low, high = row.clipped_low, row.clipped_high
-    end = "both ends" if min(low, high) > 0.2 * max(low, high) else "above" if high else "below"
-    if end != "both ends":
-        end = "above" if high >= low else "below"
-    where = "at both ends" if end == "both ends" else f"{end} its grid"
+    both = min(low, high) > 0.2 * max(low, high)
+    where = "beyond both ends of" if both else "above" if high >= low else "below"
     assert row.grid is not None
     return (
         f"clipping: {_percent(low + high)} of the values lie {where} "
-        f"[{row.grid[0]:.3g}, {row.grid[1]:.3g}], the reference's reach "
+        f"its grid [{row.grid[0]:.3g}, {row.grid[1]:.3g}], the reference's reach "
         f"[{row.range[0]:.3g}, {row.range[1]:.3g}]"
     )
 
@@ -62,12 +67,12 @@ def _wide(row: LayerRow) -> str:
     needed = f"[{min(row.range[0], 0):.3g}, {max(row.range[1], 0):.3g}]"
     if row.wasted_bits >= CONSTANT:
         return (
-            f"one code is {row.scale:.3g} wide while the values lie in {needed}: "
+            f"one code is {row.scale:.3g} wide while the values of these samples lie in {needed}: "
             f"{row.wasted_bits:.1f} bits wasted, next to nothing is left"
         )
     return (
-        f"too wide a range: the grid covers [{row.grid[0]:.3g}, {row.grid[1]:.3g}], "
-        f"{needed} would do: {row.wasted_bits:.1f} bits wasted"
+        f"too wide a range: the grid covers [{row.grid[0]:.3g}, {row.grid[1]:.3g}], these "
+        f"samples need {needed}: {row.wasted_bits:.1f} bits wasted"
     )
 
 
@@ -86,10 +91,14 @@ def _shift(row: LayerRow) -> str:
     s = row.own_shift
     assert s is not None
     size = f"{s.lsb:+.1f} LSB" if s.lsb is not None else f"{s.real:+.3g}"
-    text = f"mean shift: channel {s.channel} is off by {size} on average"
-    if row.bias_lsb and abs(row.bias_lsb[0]) > 1:
-        text += f"; the bias of channel {row.bias_lsb[1]} was changed by {row.bias_lsb[0]:+.1f} LSB"
-    return text
+    return f"mean shift: channel {s.channel} is off by {size} on average"
+
+
+def _bias(row: LayerRow) -> str:
+    if row.bias_lsb is None:
+        return "bias: it differs from the reference's"
+    lsb, channel = row.bias_lsb
+    return f"bias: that of channel {channel} differs from the reference's by {lsb:+.1f} LSB"
 
 
 def _few_bits(row: LayerRow) -> str:
@@ -99,7 +108,7 @@ def _few_bits(row: LayerRow) -> str:
 def _per_tensor(row: LayerRow) -> str:
     return (
         f"per-tensor weights: one scale for all channels, which differ {row.weight_spread:.0f}x "
-        f"in width: {_weight_level(row)}"
+        f"in width: {_weight_level(row)}, {row.weight_lost:.0%} of the channels are lost"
     )
 
 
@@ -113,8 +122,8 @@ def _weight_level(row: LayerRow) -> str:
 
 
 def _input(row: LayerRow) -> str:
-    part = next(p for p in row.parts if p.name == INPUT_GRID)
-    return f"input grid: {part.share:.0%} of its noise is its input {part.where!r} being rounded"
+    part = max((p for p in row.parts if p.name == INPUT_GRID), key=lambda p: p.share)
+    return f"input grid: {part.share:.0%} of its noise is its input {part.label!r} being rounded"
 
 
 def _hybrid(row: LayerRow) -> str:
@@ -122,7 +131,12 @@ def _hybrid(row: LayerRow) -> str:
 
 
 def _accumulator(row: LayerRow) -> str:
-    return "16-bit activations with 32-bit sums: a sum can overflow"
+    if row.dtype == "int16":
+        return "16-bit activations with 32-bit sums: a sum can overflow"
+    return (
+        f"accumulator: a bias code comes within {row.bias_headroom or 0:.1f} bits of the end of "
+        "int32, so it was cut off or sums overflow"
+    )
 
 
 def _kernel(row: LayerRow) -> str:
@@ -130,9 +144,10 @@ def _kernel(row: LayerRow) -> str:
 
 
 def _grid_rounding(row: LayerRow) -> str:
+    step = row.scale or 1.0
     return (
-        f"rounding: the grid fits, but its step {row.scale or 0:.3g} is coarse for values that "
-        "mostly are small"
+        f"rounding: one code is {step:.3g} wide, {row.rms / step:.1f} codes make the values' rms; "
+        "few large values widen the grid for all"
     )
 
 
@@ -154,6 +169,15 @@ def _is_shared(row: LayerRow) -> bool:
 
 def _is_per_tensor(row: LayerRow) -> bool:
     return row.weight_scales == 1 and (row.weight_spread or 1) >= SPREAD
+
+
+def _is_tight(row: LayerRow) -> bool:
+    return row.bias_headroom is not None and row.bias_headroom < 1
+
+
+def _is_shifted(row: LayerRow) -> bool:
+    shift = row.own_shift
+    return shift is not None and (shift.lsb is None or abs(shift.lsb) >= NOTABLE_LSB)
 
 
 def _is_few(row: LayerRow) -> bool:
@@ -181,13 +205,26 @@ CAUSES: Table[Cause] = Table(
             "Calibrate on samples that reach these values, or choose the range by error.",
             "calibrator=auto",
         ),
+        "bias": Cause(
+            _by_part(BIAS),
+            _bias,
+            "Restore the reference's bias, or correct it by the mean shift of this layer.",
+        ),
+        "accumulator": Cause(
+            _if(_is_tight, lambda row: max(row.part(SHIFT), _unexplained(row), row.part(BIAS))),
+            _accumulator,
+            "Widen the weight scales of near-dead channels so that their bias fits 30 bits (as "
+            "`tfq quantize` does); with 16-bit activations store 64-bit biases.",
+            "recipe=int8",
+        ),
         "mean-shift": Cause(
-            _by_part(SHIFT),
+            _if(_is_shifted, _by_part(SHIFT)),
             _shift,
-            "Correct the bias of this layer by the mean shift, or restore the reference's bias.",
+            "Correct the bias of this layer by the mean shift.",
+            symptom=True,
         ),
         "per-tensor": Cause(
-            _if(_is_per_tensor, _by_part(WEIGHTS)),
+            _if(_is_per_tensor, lambda row: max(row.part(WEIGHTS), row.weight_lost)),
             _per_tensor,
             "Give every output channel a scale of its own.",
             "weights.per_channel=true",
@@ -239,14 +276,8 @@ CAUSES: Table[Cause] = Table(
             "Quantize the activations too, with samples.",
             "recipe=int8",
         ),
-        "accumulator": Cause(
-            _if(lambda r: r.dtype == "int16" and r.weight_bits is not None, _unexplained),
-            _accumulator,
-            "Give the bias 64 bits, as `--recipe int16x8` does.",
-            "recipe=int16x8",
-        ),
         "kernel": Cause(
-            _if(lambda r: r.arithmetic == "integer" and r.dtype != "int16", _unexplained),
+            _if(lambda r: r.arithmetic == "integer" and not _is_tight(r), _unexplained),
             _kernel,
             "Run `tfq validate --bit-exact`, which holds this op against an integer reference.",
         ),
@@ -281,8 +312,16 @@ def _inputs_share(row: LayerRow) -> float:
 
 def is_bad(row: LayerRow) -> bool:
     """Whether a layer deserves a verdict."""
+    return is_culprit(row) or row.sqnr_db < FAR_DB
+
+
+def is_culprit(row: LayerRow) -> bool:
+    """Whether a layer is bad on exact inputs."""
     own = row.own_sqnr_db
-    return (own is not None and own < OWN_DB) or row.sqnr_db < FAR_DB or row.loss >= LOUDEST
+    if own is None:
+        return False
+    loud = row.loss >= LOUDEST and own < NOTABLE_DB
+    return own < OWN_DB or loud or row.weight_lost >= LOST
 
 
 def _judged(row: LayerRow) -> LayerRow:
@@ -292,15 +331,16 @@ def _judged(row: LayerRow) -> LayerRow:
     if own is None:
         text = f"{row.sqnr_db:.1f} dB with all errors before it; alone: {row.own_reason}"
         return replace(row, verdict=text)
-    if own >= OWN_DB and row.loss < LOUDEST:
+    if not is_culprit(row):
         text = f"victim: {_db(own)} on exact inputs, {_db(row.sqnr_db)} with the errors before it"
         return replace(row, verdict=text, causes=(VICTIM,))
     found = [(cause.weight(row), name) for name, cause in CAUSES.items()]
-    named = [name for w, name in sorted(found, key=lambda p: -p[0]) if w >= EXPLAINS]
+    found.sort(key=lambda p: (CAUSES[p[1]].symptom, -p[0]))
+    named = [name for w, name in found if w >= EXPLAINS]
     if not named:
         best = max(found, key=lambda p: p[0])
         named = [best[1]] if best[0] > 0 else []
-    if named and named[0] == "input-grid" and row.loss < LOUDEST:
+    if named and named[0] == "input-grid" and row.part(INPUT_GRID) >= MOSTLY:
         named = [*named, VICTIM]
     clauses = [CAUSES[name].sentence(row) for name in named if name != VICTIM]
     return replace(

@@ -21,7 +21,7 @@ import numpy as np
 from tfq_ext.tflite.read import Graph
 from tfq_ext.validation.comparison.align import align
 from tfq_ext.validation.comparison.nodes import CLAMPS, INPUT, Node, View
-from tfq_ext.validation.comparison.tensors import constant_real, grid_of
+from tfq_ext.validation.comparison.tensors import grid_of
 
 BY_NAME, BY_OUTPUT, BY_EDGE, BY_PLACE, BY_INPUT = (
     "name",
@@ -212,9 +212,8 @@ def _fingerprints(view: View) -> dict[int, tuple]:
     """node -> (shape of its weight, some of its values at unit length)."""
     found = {}
     for k, node in enumerate(view.nodes):
-        tensor = view.weight(node)
-        values = None if tensor is None else constant_real(view.graph, tensor)
-        if values is not None and values.size:
+        values = view.weight_rows(node)
+        if values is not None:
             flat = values.reshape(-1)[:: max(1, values.size // SAMPLE)].astype(np.float64)
             length = float(np.linalg.norm(flat))
             found[k] = (values.shape, flat / length if length > 0 else flat)

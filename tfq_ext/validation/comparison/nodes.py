@@ -1,8 +1,8 @@
 """A graph as a sequence of nodes: what computes, with bridges, constants and activations folded in.
 
-    QUANTIZE, DEQUANTIZE, FAKE_QUANT, DENSIFY     looked through: they do not compute
-    ops on constants only                         left out
-    CONV_2D -> MUL by constants -> ADD -> RELU    one node: a converter may fuse any part of it
+QUANTIZE, DEQUANTIZE, FAKE_QUANT, DENSIFY     looked through: they do not compute
+ops on constants only                         left out
+CONV_2D -> MUL by constants -> ADD -> RELU    one node: a converter may fuse any part of it
 """
 
 from __future__ import annotations
@@ -206,6 +206,8 @@ class View:
         code = self.graph.code(op)
         if code == "MUL" and self._minus_one(op):
             return "NEG"
+        if code == "DEPTHWISE_CONV_2D" and self.graph.shape(int(op.inputs[0]))[-1:] == (1,):
+            return "CONV_2D"  # what some converters make of a convolution of one channel
         return ALIKE.get(code, code)
 
     def _minus_one(self, op: Any) -> bool:
@@ -216,6 +218,17 @@ class View:
     def weight(self, node: Node) -> int | None:
         """The tensor index of the node's weight; None without a constant one."""
         return self._operand(node, lambda fact: fact.weight)
+
+    def weight_rows(self, node: Node) -> np.ndarray | None:
+        """The node's weight as float32[C, rest], output channels first; None without one."""
+        tensor = self.weight(node)
+        values = None if tensor is None else constant_real(self.graph, tensor)
+        if values is None or not values.size or node.op is None:
+            return None
+        axis = WEIGHTS[self.graph.code(self.graph.ops[node.op])].axis
+        if axis >= values.ndim:
+            return None
+        return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
 
     def bias(self, node: Node) -> int | None:
         """The tensor index of the node's bias; None without one."""

@@ -1,7 +1,8 @@
 """Where the own noise of the worst ops comes from, taken apart on a few samples.
 
     input grid    the reference's op, fed with values rounded to the candidate's input grids
-    weights       the reference's op with the candidate's weights and biases, fed with exact values
+    weights       the reference's op with the candidate's weights, fed with exact values
+    bias          the same with its bias
     output grid   the reference's output, rounded to the candidate's grid; clipping: its part
                   from values beyond the ends
     mean shift    what the means of the channels are off
@@ -22,6 +23,7 @@ from tfq_ext.tflite.bits import pack
 from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import allocate_tensors, open_interpreter
 from tfq_ext.tflite.slice import can_cut, cut
+from tfq_ext.validation.comparison.labels import printable
 from tfq_ext.validation.comparison.nodes import Node, View
 from tfq_ext.validation.comparison.tensors import constant_real, grid_of
 from tfq_ext.validation.comparison.values import LayerRow, Part
@@ -30,9 +32,10 @@ from tfq_ext.validation.comparison.weights import same_layers
 if TYPE_CHECKING:
     from tfq_ext.validation.comparison.session import Session
 
-INPUT_GRID, WEIGHTS, OUTPUT_GRID, CLIPPING, SHIFT = (
+INPUT_GRID, WEIGHTS, BIAS, OUTPUT_GRID, CLIPPING, SHIFT = (
     "input grid",
     "weights",
+    "bias",
     "output grid",
     "clipping",
     "mean shift",
@@ -50,6 +53,7 @@ class Parts:
         self._by_name = {
             session.scene.candidate.graph.name(m.candidate): m for m in session.matches
         }
+        self._labels: dict[str, str] = {}
 
     def explained(
         self, rows: Sequence[LayerRow], samples: Sequence[Mapping[str, np.ndarray]]
@@ -67,6 +71,7 @@ class Parts:
             for trial in trials.values():
                 trial.add(read)
         done = list(rows)
+        self._labels = {row.tensor: row.label for row in rows}
         for k, row in worst:
             done[k] = replace(row, parts=self._parts(row, trials[k]))
         return done
@@ -82,7 +87,10 @@ class Parts:
             found.append(Part(SHIFT, own.shift().share))  # type: ignore[union-attr]
         # Powers relative to the signal: the trials saw a few of the samples only.
         relative = own.noise / own.signal if own.signal > 0 else np.inf
-        found += [Part(n, p / relative, where) for n, p, where in trials.powers()]
+        found += [
+            Part(n, p / relative, where, self._labels.get(where, printable(where)))
+            for n, p, where in trials.powers()
+        ]
         return tuple(sorted((p for p in found if p.share > 0.005), key=lambda p: -p.share))
 
 
@@ -95,7 +103,8 @@ class _Trials:
         self._mine, self._other = scene.reference, scene.candidate
         self._feeds, self._signal = session.feeds, 0.0
         self._noise: dict[tuple[str, str], float] = {}
-        self._plain = self._changed = None
+        self._plain: _Chain | None = None
+        self._changed: dict[str, _Chain] = {}
         c = match.node
         if c is None:
             return
@@ -105,9 +114,10 @@ class _Trials:
             return
         self._rounded = self._grids(node)
         self._plain = _Chain(self._mine.graph, ops, match.reference, {})
-        weights = self._weights(twin, node)
-        if weights:
-            self._changed = _Chain(self._mine.graph, ops, match.reference, weights)
+        for name, place in ((WEIGHTS, View.weight), (BIAS, View.bias)):
+            changed = self._constant(place, twin, node)
+            if changed:
+                self._changed[name] = _Chain(self._mine.graph, ops, match.reference, changed)
 
     def _grids(self, node: Node) -> dict[int, tuple[Any, str]]:
         """Reference tensor -> grid on which the candidate's op reads it, and the name there."""
@@ -120,19 +130,18 @@ class _Trials:
                 found[source] = grid, self._other.graph.name(self._other.origin(int(t)))
         return found
 
-    def _weights(self, twin: Node, node: Node) -> dict[int, np.ndarray]:
-        """Reference constant -> what the candidate has in its place."""
-        found: dict[int, np.ndarray] = {}
-        if not same_layers(twin, node):
-            return found
-        for place in (View.weight, View.bias):
-            mine, other = place(self._mine, twin), place(self._other, node)
-            if mine is None or other is None or not self._mine.graph.is_constant(mine):
-                continue
-            values = constant_real(self._other.graph, other)
-            if values is not None and values.shape == tuple(self._mine.graph.shape(mine)):
-                found[mine] = values
-        return found
+    def _constant(
+        self, place: Callable[[View, Node], int | None], twin: Node, node: Node
+    ) -> dict[int, np.ndarray]:
+        """Reference constant -> what the candidate has in its place; empty where it has none."""
+        mine, other = place(self._mine, twin), place(self._other, node)
+        constant = mine is not None and self._mine.graph.is_constant(mine)
+        if mine is None or other is None or not constant or not same_layers(twin, node):
+            return {}
+        values = constant_real(self._other.graph, other)
+        if values is None or values.shape != tuple(self._mine.graph.shape(mine)):
+            return {}
+        return {mine: values}
 
     def add(self, read: Read) -> None:
         """One sample of the reference's values."""
@@ -147,8 +156,8 @@ class _Trials:
                 if not grid.stored:
                     rounded = _simulate(grid, read(source))
                 self._count(INPUT_GRID, name, self._plain.run(read, {source: rounded}) - exact)
-            if self._changed is not None:
-                self._count(WEIGHTS, "", self._changed.run(read) - exact)
+            for name, chain in self._changed.items():
+                self._count(name, "", chain.run(read) - exact)
         except (ModelError, RuntimeError, ValueError):
             self._plain = None  # then this op has no such parts
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfq_ext.tflite.arithmetic import arithmetic
+from tfq_ext.validation.comparison.labels import labels, printable
 from tfq_ext.validation.comparison.match import Match
 from tfq_ext.validation.comparison.nodes import INPUT
 from tfq_ext.validation.comparison.sums import Sums
@@ -25,6 +26,11 @@ class RowMaker:
     def __init__(self, session: Session):
         self._session = session
         self._scene = session.scene
+        graph = self._scene.candidate.graph
+        codes = {t: graph.code(graph.ops[k]) for t, k in graph.producer.items()}
+        self._labels = labels(
+            {graph.name(m.candidate): codes.get(m.candidate, "") for m in session.matches}
+        )
 
     def row(self, match: Match) -> LayerRow:
         """The row of a matched tensor."""
@@ -86,6 +92,8 @@ class RowMaker:
             "shift": sums.shift(),
             "inputs": self._inputs(op),
             "histogram": sums.histogram(),
+            "rms": math.sqrt(sums.signal / max(sums.values, 1)),
+            "label": self._labels.get(name, printable(name)),
         }
 
     def _inputs(self, op: Any) -> tuple[str, ...]:
@@ -109,6 +117,8 @@ class RowMaker:
             "weight_scales": facts.scales,
             "weight_sqnr_db": facts.sqnr_db,
             "weight_spread": facts.spread,
+            "weight_lost": facts.lost,
+            "bias_headroom": facts.bias_headroom,
             "bias_lsb": bias,
         }
 

@@ -174,9 +174,7 @@ class Session:
         """(rows, outputs, unmatched), without verdicts."""
         maker = RowMaker(self)
         rows = [maker.row(m) for m in self.matches if m.candidate not in self._lost]
-        outputs = [
-            maker.output(m, s) for m, s in zip(self.outputs, self.output_sums, strict=True)
-        ]
+        outputs = [maker.output(m, s) for m, s in zip(self.outputs, self.output_sums, strict=True)]
         if self._measure_own and self._kept:
             rows = Parts(self).explained(rows, self._kept)
         return tuple(rows), tuple(outputs), (*self.scene.unmatched(), *maker.lost(self._lost))
@@ -184,9 +182,7 @@ class Session:
     def reference_values(self, inputs: Arrays) -> Callable[[int], np.ndarray]:
         """The reference's tensors, float32, for one sample."""
         fed = {
-            p.name: _encoded(
-                self.scene.reference.graph, p.reference, inputs[p.name], p.name, -1
-            )
+            p.name: _encoded(self.scene.reference.graph, p.reference, inputs[p.name], p.name, -1)
             for p in self.scene.inputs
         }
         return _Decoded(self.scene, self._keepers[0].invoke(fed))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfq_ext.validation.comparison.causes import CAUSES, VICTIM
+from tfq_ext.validation.comparison.labels import printable
 from tfq_ext.validation.comparison.values import Comparison, LayerRow
 
 FEW = 0.5  # share of the loss that few layers must make to be named alone
@@ -37,7 +38,7 @@ def outputs(comparison: Comparison) -> str:
     """SQNR of every output."""
     if not comparison.outputs:
         return "No output holds reals, so there is no SQNR to state."
-    listed = ", ".join(f"{db(r.sqnr_db)} ({r.tensor})" for r in comparison.outputs[:4])
+    listed = ", ".join(f"{db(r.sqnr_db)} ({printable(r.tensor)})" for r in comparison.outputs[:4])
     more = f" and {len(comparison.outputs) - 4} more" if len(comparison.outputs) > 4 else ""
     plural = "Outputs" if len(comparison.outputs) > 1 else "Output"
     return f"{plural} against the reference: {listed}{more}."
@@ -54,7 +55,7 @@ def lost_at(comparison: Comparison) -> str:
         return f"No layer stands out: the noisiest adds {first.loss:.0%} of all own noise."
     verdict = f": {first.verdict}" if first.verdict else ""
     return (
-        f"Most is lost at {first.op} {first.tensor!r}: {first.own_sqnr_db:.1f} dB on exact inputs, "
+        f"Most is lost at {first.op} {first.label!r}: {first.own_sqnr_db:.1f} dB on exact inputs, "
         f"{first.loss:.0%} of all own noise{verdict}."
     )
 
@@ -68,7 +69,7 @@ def next_steps(comparison: Comparison) -> list[Advice]:
             found.setdefault(cause, []).append(row)
     steps = []
     for cause, rows in list(found.items())[:4]:
-        named = ", ".join(repr(row.tensor) for row in rows[:2])
+        named = ", ".join(repr(row.label) for row in rows[:2])
         more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
         text = f"{CAUSES[cause].remedy} ({named}{more})"
         steps.append(Advice(text, command(comparison, CAUSES[cause].settings)))

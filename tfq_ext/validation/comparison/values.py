@@ -35,14 +35,16 @@ class Part:
     """One source of an op's own noise.
 
     Args:
-        name: "input grid", "weights", "output grid", "clipping", "mean shift".
+        name: "input grid", "weights", "bias", "output grid", "clipping", "mean shift".
         share: of the own noise power; parts overlap, so they need not sum to 1.
         where: tensor that it comes from, "" for the op itself.
+        label: a short name of that tensor.
     """
 
     name: str
     share: float
     where: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,15 @@ class LayerRow:
         index: of the candidate's op; -1 for an input.
         subgraph: of the candidate.
         op: code of the op that writes it; "input".
-        tensor, reference_tensor: names.
+        tensor, reference_tensor: full names.
+        label: a short one for people, printable.
         matched_by: "name", "position", "neighbours", "output", "input", "bridge".
         shape: of the tensor, -1 where dynamic.
         arithmetic: "integer", "hybrid", "float", "bridge", ...
         dtype: what the candidate stores.
         scale, zero_point: its grid; None for floats.
         grid: (min, max) that it can represent; None for floats.
-        range: (min, max) of the reference's values.
+        range: (min, max) of the reference's values; rms: root of their mean square.
         wasted_bits: log2(width of the grid / width of the range with 0 in it), at least 0.
         sqnr_db: with all errors before it, dB; inf where equal.
         own_sqnr_db: with the reference's values fed to the op; None where it cannot run alone.
@@ -73,7 +76,10 @@ class LayerRow:
         shift: with all errors before it.
         own_shift: of the op alone.
         weight_bits, weight_scales, weight_sqnr_db, weight_spread: of its weight; None without.
+        weight_lost: share of the weight's channels of which next to nothing is left (15 dB).
+        bias_headroom: bits that the greatest bias code leaves below the end of its type.
         bias_lsb: greatest change of a bias, in codes of the output, with its channel.
+        inputs: names of the tensors that the op reads.
         parts: where the own noise comes from, greatest first.
         loss: own noise over signal as a share of the sum over all layers, 0..1.
         verdict: in words; "" for a layer that is fine.
@@ -113,9 +119,13 @@ class LayerRow:
     weight_scales: int | None = None
     weight_sqnr_db: float | None = None
     weight_spread: float | None = None
+    weight_lost: float = 0.0
+    bias_headroom: float | None = None
     bias_lsb: tuple[float, int] | None = None
     inputs: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
+    rms: float = 0.0
+    label: str = ""
     loss: float = 0.0
     verdict: str = ""
     causes: tuple[str, ...] = ()
@@ -129,7 +139,7 @@ class LayerRow:
 
     def part(self, name: str) -> float:
         """Share of a source of noise; 0 where it was not measured."""
-        return next((p.share for p in self.parts if p.name == name), 0.0)
+        return sum(p.share for p in self.parts if p.name == name)
 
 
 @dataclass(frozen=True)
@@ -217,7 +227,7 @@ class Comparison:
 
 def badness(row: LayerRow) -> tuple[bool, float, float]:
     """Sorting key: the greatest loss first, then the lowest accumulated SQNR."""
-    return "victim" in row.causes, -row.loss, row.sqnr_db
+    return "victim" in row.causes, -max(row.loss, row.weight_lost), row.sqnr_db
 
 
 def _plain(value: Any) -> Any:

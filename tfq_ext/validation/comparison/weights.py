@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfq_ext.tflite.facts import WEIGHTS
 from tfq_ext.validation.comparison.nodes import CLAMPS, Node, View
 from tfq_ext.validation.comparison.tensors import constant_real, stored_constant
 
 _BITS = {"int2": 2, "int4": 4, "int8": 8, "uint8": 8, "int16": 16, "float16": 16, "float32": 32}
 OTHER_FACTOR = 0.2  # departure from 1 from which on a channel is scaled, not rounded
+LOST_DB = 15.0  # a channel whose weights are rounded this coarsely; 8 bits of its own give 40
+DEAD = 1e-3  # of the median channel's width
 SAME_DIRECTION = 0.95  # cosine of a channel that was scaled, not changed
 
 
@@ -25,8 +26,10 @@ class WeightFacts:
         channels: of the output.
         sqnr_db: dequantized against the reference's, dB; inf where equal.
         worst_db, worst: the channel that lost most.
+        lost: share of the live channels below 15 dB: next to nothing is left of them.
         spread: widest over narrowest channel of the reference (dead ones left out).
         bias_change: float64[C], the candidate's bias minus the reference's, reals; None without.
+        bias_headroom: bits that the greatest bias code leaves below the end of its type.
     """
 
     bits: int
@@ -35,8 +38,10 @@ class WeightFacts:
     sqnr_db: float
     worst_db: float
     worst: int
+    lost: float
     spread: float
     bias_change: np.ndarray | None
+    bias_headroom: float | None
 
 
 def weight_facts(mine: View, a: Node, other: View, b: Node) -> WeightFacts | None:
@@ -44,14 +49,15 @@ def weight_facts(mine: View, a: Node, other: View, b: Node) -> WeightFacts | Non
     pair = _pair(mine, a, other, b)
     if pair is None or not same_layers(a, b):
         return None
-    w, v, axis = pair
+    w, v = pair
     stored = stored_constant(other.graph, int(other.weight(b) or 0))
     q = other.graph.tensors[stored].quantization if stored is not None else None
     noise, signal = (np.square(x).sum(axis=1) for x in (v - w, w))
     with np.errstate(divide="ignore", invalid="ignore"):
         channel = 10 * np.log10(signal / noise)
     channel = np.where(noise == 0, np.inf, channel)
-    live = signal > 0
+    widths = np.abs(w).max(axis=1)
+    live = widths > DEAD * np.median(widths)
     worst = int(np.argmin(np.where(live, channel, np.inf)))
     return WeightFacts(
         bits=_BITS.get(other.graph.dtype(stored), 8) if stored is not None else 32,
@@ -60,8 +66,10 @@ def weight_facts(mine: View, a: Node, other: View, b: Node) -> WeightFacts | Non
         sqnr_db=_db(float(signal.sum()), float(noise.sum())),
         worst_db=float(channel[worst]),
         worst=worst,
-        spread=_spread(np.abs(w).max(axis=1)),
+        lost=float(np.mean(channel[live] < LOST_DB)) if live.any() else 0.0,
+        spread=float(widths[live].max() / widths[live].min()) if live.any() else 1.0,
         bias_change=_bias_change(mine, a, other, b),
+        bias_headroom=_headroom(other, b),
     )
 
 
@@ -69,12 +77,6 @@ def _db(signal: float, noise: float) -> float:
     if noise == 0:
         return float("inf")
     return 10 * float(np.log10(signal / noise)) if signal > 0 else float("-inf")
-
-
-def _spread(widths: np.ndarray) -> float:
-    """Widest over narrowest; channels a thousandth as wide as the median one are dead."""
-    live = widths[widths > 1e-3 * np.median(widths)]
-    return float(live.max() / live.min()) if live.size and live.min() > 0 else 1.0
 
 
 def same_layers(a: Node, b: Node) -> bool:
@@ -88,7 +90,7 @@ def rescaled(mine: View, a: Node, other: View, b: Node) -> bool:
     pair = _pair(mine, a, other, b)
     if pair is None or not same_layers(a, b):
         return False
-    w, v, _ = pair
+    w, v = pair
     power, dot = np.square(w).sum(axis=1), (w * v).sum(axis=1)
     length = np.sqrt(power * np.square(v).sum(axis=1))
     live = length > 0
@@ -99,22 +101,12 @@ def rescaled(mine: View, a: Node, other: View, b: Node) -> bool:
     return bool(np.mean(straight & (np.abs(factor - 1) > OTHER_FACTOR)) >= 0.5)
 
 
-def _pair(
-    mine: View, a: Node, other: View, b: Node
-) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """(reference's, candidate's) weight as float64[C, rest], and the channel axis."""
-    p, q = mine.weight(a), other.weight(b)
-    if p is None or q is None or a.code != b.code:
+def _pair(mine: View, a: Node, other: View, b: Node) -> tuple[np.ndarray, np.ndarray] | None:
+    """(reference's, candidate's) weight as float64[C, rest]; None where layouts differ."""
+    w, v = mine.weight_rows(a), other.weight_rows(b)
+    if w is None or v is None or a.code != b.code or w.shape != v.shape:
         return None
-    w, v = constant_real(mine.graph, p), constant_real(other.graph, q)
-    if w is None or v is None or w.shape != v.shape or not w.size:
-        return None
-    assert b.op is not None
-    axis = WEIGHTS[other.graph.code(other.graph.ops[b.op])].axis
-    if axis >= w.ndim:
-        return None
-    rows = (np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1).astype(np.float64) for x in (w, v))
-    return next(rows), next(rows), axis
+    return w.astype(np.float64), v.astype(np.float64)
 
 
 def _bias_change(mine: View, a: Node, other: View, b: Node) -> np.ndarray | None:
@@ -126,3 +118,12 @@ def _bias_change(mine: View, a: Node, other: View, b: Node) -> np.ndarray | None
         return None
     w = np.zeros_like(v) if p is None else constant_real(mine.graph, p)
     return None if w is None or w.shape != v.shape else v.astype(np.float64) - w
+
+
+def _headroom(other: View, b: Node) -> float | None:
+    tensor = other.bias(b)
+    codes = None if tensor is None else other.graph.constant(tensor)
+    if codes is None or codes.dtype.kind != "i" or not codes.size:
+        return None
+    greatest = float(np.abs(codes.astype(np.float64)).max())
+    return float(np.log2(2.0 ** (8 * codes.dtype.itemsize - 1) / max(greatest, 1.0)))

@@ -17,6 +17,7 @@ from tfq_ext.errors import DataError, ModelError
 from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.runner import Arrays, Port, Runner
 from tfq_ext.tflite.stage import stage
+from tfq_ext.validation.delegates.reals import port_of
 
 Timed = tuple[Arrays, float]  # outputs by name, milliseconds
 
@@ -24,7 +25,7 @@ ACCELERATORS = {
     "cpu": HardwareAccelerator.CPU,
     "gpu": HardwareAccelerator.GPU | HardwareAccelerator.CPU,  # what the GPU refuses, XNNPACK runs
 }
-XNNPACK_FP16 = 0x7  # qs8, qu8 and "force fp16" in TfLiteXNNPackDelegateOptions.flags
+_DTYPES = ("float32", "float16", "int32", "int8", "uint8", "bool")  # of LiteRT's TensorBuffer
 _PLUGIN = "libLiteRtWebGpuAccelerator.so"
 
 
@@ -140,13 +141,12 @@ class Compiled:
         order = self._compiled.get_signature_list()[self._key]
         for name in (n for side in ("inputs", "outputs") for n in order[side] if n in details):
             index = int(details[name]["index"])
-            q = graph.tensors[index].quantization
-            quantized = q is not None and q.scale is not None and len(q.scale) == 1
-            scale, zero = (float(q.scale[0]), int(q.zeroPoint[0])) if quantized else (0.0, 0)
             dtype = np.dtype(details[name]["dtype"])
-            shape = graph.shape(index)
-            used = scale if dtype.kind in "iu" else 0.0
-            ports[name] = Port(name, index, shape, dtype, used, zero)
+            if dtype.name not in _DTYPES:
+                raise DataError(
+                    f"CompiledModel's buffers hold {', '.join(_DTYPES)}; {name!r} is {dtype}."
+                )
+            ports[name] = port_of(graph, index, name, dtype)
         return ports
 
     def _codes(self, inputs: Mapping[str, np.ndarray]) -> Arrays:

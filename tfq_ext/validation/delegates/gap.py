@@ -26,9 +26,7 @@ def output_errors(
     return tuple(rows)
 
 
-def worst_error(
-    reference: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]
-) -> float:
+def worst_error(reference: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> float:
     """Relative L2 of the worst output of one sample; inf where it lost a finite value."""
     return max(row.relative_l2 for row in output_errors([reference], [candidate]))
 

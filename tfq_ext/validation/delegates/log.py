@@ -18,10 +18,13 @@ _REFUSED = re.compile(
 _OP_LINE = re.compile(r"^(?P<op>[A-Z][A-Z0-9_]*|[\w:.-]+): (?P<reason>.*)$")
 _BRACKETS = re.compile(r"^(?P<reason>.*?) ?\[(?P<tensor>[^\]]*)\]$")
 # absl's log: severity and date, time, thread, file:line] text
-_SAID = re.compile(r"^(?P<severity>[EF])\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (?P<text>.*)$", re.MULTILINE)
+_SAID = re.compile(
+    r"^(?P<severity>[EF])\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] (?P<text>.*)$", re.MULTILINE
+)
 _LITERT = re.compile(r"^ERROR: \[[\w.]+:\d+\] (?P<text>.*)$", re.MULTILINE)
 # Commands that the driver would not take: the outputs are what was in memory before.
 _NOT_EXECUTED = "is invalid due to a previous error"
+# The plainest words first.
 _NO_ADAPTER = ("No adapters found", "Failed to initialize WebGPU environment")
 
 
@@ -50,7 +53,8 @@ class Log:
         """Why there is no adapter, "" if there is one or nothing was said."""
         if self.adapter:
             return ""
-        return next((text for text in self.said if any(s in text for s in _NO_ADAPTER)), "")
+        found = (words for words in _NO_ADAPTER if any(words in text for text in self.said))
+        return next(found, "")
 
 
 def read_log(text: str, tensors: Collection[str] = ()) -> Log:

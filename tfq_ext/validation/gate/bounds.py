@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 from tfq_ext._table import Table
 from tfq_ext.errors import RecipeError
@@ -70,7 +71,8 @@ def parse_bound(name: str, unit: str, bound: object) -> float:
         raise RecipeError(
             f"Gate {name}: {bound!r} is no bound; write for example {known.example} ({units})."
         )
-    value = float(match[1]) * known.suffixes[match[2].lower()]
+    factor = Decimal(repr(known.suffixes[match[2].lower()]))
+    value = float(Decimal(match[1]) * factor)  # 94% is 0.94, not 0.9400000000000001
     if not known.lowest <= value <= known.highest:
         hint = " A bound of 0.5 % is written 0.5% or 0.005." if unit == "share" else ""
         raise RecipeError(

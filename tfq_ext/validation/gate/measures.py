@@ -78,10 +78,15 @@ def metric(name: str) -> Callable[[Validation, Any], Found]:
 def _row(v: Validation, name: str) -> Any:
     accuracy: Any = v.accuracy
     for row in accuracy.metrics:
-        if row.name == name:
+        if _key(row.name) == _key(name):
             return row
     known = ", ".join(row.name for row in accuracy.metrics) or "none"
     return f"{name} was not measured (measured: {known}); labels or --task may be missing"
+
+
+def _key(name: str) -> str:
+    """ "top-1", "top_1" and "Top1" are one name."""
+    return "".join(c for c in name.lower() if c not in "-_ ")
 
 
 def _number(unit: str, value: float | None) -> str:

@@ -51,7 +51,7 @@ GATES: Table[Gate] = Table(
             "top-1 accuracy lost against the reference", by_interval=True,
         ),
         "top1": Gate(
-            "share", AT_LEAST, "accuracy", measures.metric("top1"), "top-1 accuracy on these samples"
+            "share", AT_LEAST, "accuracy", measures.metric("top1"), "top-1 accuracy"
         ),
         "agreement": Gate(
             "share", AT_LEAST, "accuracy", measures.agreement,

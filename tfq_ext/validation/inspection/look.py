@@ -73,6 +73,7 @@ def _op_row(scene: Scene, place: Place, why: Reason | None, work: int | None) ->
     graph = place.graph
     entry = scene.model.tree.operatorCodes[place.op.opcodeIndex]
     stored = dict.fromkeys(macs.constants(scene, place).values())
+    reads, makes = indices(place.op.inputs), indices(place.op.outputs)
     return OpRow(
         place.index,
         graph.index,
@@ -81,12 +82,14 @@ def _op_row(scene: Scene, place: Place, why: Reason | None, work: int | None) ->
         place.tensor,
         place.kind,
         why.text if why else "",
-        tuple(graph.dtype(t) if t >= 0 else "" for t in indices(place.op.inputs)),
-        tuple(graph.dtype(t) if t >= 0 else "" for t in indices(place.op.outputs)),
+        tuple(graph.dtype(t) if t >= 0 else "" for t in reads),
+        tuple(graph.dtype(t) if t >= 0 else "" for t in makes),
         macs.weight_bits(scene, place),
         work,
         sum(prod(macs.sizes(graph, t)) for t in stored),
         graph.shape(place.made[0]) if place.made else (),
+        tuple(reads),
+        tuple(makes),
     )
 
 

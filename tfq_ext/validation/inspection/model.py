@@ -134,8 +134,8 @@ class Inspection:
         values["kind"] = self.kind
         values["macs"] = self.macs
         values["op_counts"] = self.op_counts
-        values["inputs"] = [row.index for row in self.inputs]
-        values["outputs"] = [row.index for row in self.outputs]
+        values["inputs"] = [asdict(row) for row in self.inputs]
+        values["outputs"] = [asdict(row) for row in self.outputs]
         return values
 
     def to_json(self) -> str:

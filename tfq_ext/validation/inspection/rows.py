@@ -24,6 +24,7 @@ class OpRow:
             them (elementwise, pooling, layout); None where the file does not tell.
         parameters: constants it computes with (weights, biases, tables), in elements.
         shape: of the first output, -1 where open.
+        reads, makes: tensor indices of the operands, -1 for one that is left out.
     """
 
     index: int
@@ -39,6 +40,8 @@ class OpRow:
     macs: int | None
     parameters: int
     shape: Shape
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
 
     @property
     def types(self) -> str:

@@ -24,17 +24,9 @@ _BYTES |= {"uint16": 2, "int8": 1, "uint8": 1, "int4": 1, "int2": 1}
 
 def tensor_rows(graph: Graph) -> list[TensorRow]:
     """Every tensor of one subgraph."""
-    inputs, outputs = set(graph.inputs), set(graph.outputs)
     rows = []
     for k, tensor in enumerate(graph.tensors):
         stored = len(graph.model.tree.buffers[tensor.buffer].data) if graph.is_constant(k) else 0
-        kinds = {
-            "input": k in inputs,
-            "output": k in outputs,
-            "constant": stored > 0,
-            "variable": bool(tensor.isVariable),
-        }
-        kind = next((name for name, fits in kinds.items() if fits), "activation")
         scale, zero, scales, axis = _grid(graph, k)
         rows.append(
             TensorRow(
@@ -43,7 +35,7 @@ def tensor_rows(graph: Graph) -> list[TensorRow]:
                 graph.name(k),
                 graph.dtype(k),
                 graph.shape(k),
-                kind,
+                _kind(graph, k),
                 stored,
                 int(tensor.buffer) if stored else 0,
                 scale,
@@ -56,6 +48,16 @@ def tensor_rows(graph: Graph) -> list[TensorRow]:
             )
         )
     return rows
+
+
+def _kind(graph: Graph, tensor: int) -> str:
+    kinds = {
+        "input": tensor in graph.inputs,
+        "output": tensor in graph.outputs,
+        "constant": graph.is_constant(tensor),
+        "variable": bool(graph.tensors[tensor].isVariable),
+    }
+    return next((name for name, fits in kinds.items() if fits), "activation")
 
 
 def _grid(graph: Graph, tensor: int) -> tuple[float | None, int | None, int, int | None]:

@@ -168,7 +168,7 @@ def activation_range(call: Call, function: int) -> tuple[int, int]:
 def scaled(call: Call, x: npt.ArrayLike, multiplier: float) -> Integers:
     """x M by the fixed-point multiplier of M, rounded as the call asks."""
     m0, shift = quantize_multiplier(multiplier)
-    return MULTIPLY["double" if call.rounding == "double" else "single"](x, m0, shift)
+    return MULTIPLY.get(call.rounding, MULTIPLY["single"])(x, m0, shift)
 
 
 def to_output(call: Call, x: npt.ArrayLike, multiplier: float, limits: tuple[int, int]) -> Array:

@@ -128,15 +128,35 @@ def rescale(call: Call, layer: Layer) -> Array:
     limits = fused_range(call)
     if call.rounding == "xnnpack":
         return to_output_float(call, layer.accumulators, layer.scales, limits)
-    m0, shift = per_channel(layer.reals, layer.accumulators.shape[-1])
-    wide = call.y.dtype == "int16" and _wide(call)
-    multiply = multiply_wide if wide else MULTIPLY[call.rounding]
-    return finish(call, multiply(layer.accumulators, m0, shift) + call.y.z, limits)
+    return finish(call, _codes(call, layer) + call.y.z, limits)
+
+
+def _codes(call: Call, layer: Layer) -> Integers:
+    """Rescaled accumulators; where the optimized kernels use vectors, the rest is "double"."""
+    acc = layer.accumulators
+    m0, shift = per_channel(layer.reals, acc.shape[-1])
+    if call.y.dtype == "int16" and _wide(call):
+        return multiply_wide(acc, m0, shift)
+    if call.rounding != "upward":
+        return MULTIPLY[call.rounding](acc, m0, shift)
+    if call.code == "FULLY_CONNECTED" and call.y.dtype == "int16" and call.has(2):
+        return MULTIPLY["away"](acc, m0, shift)  # its optimized kernel is the reference one
+    codes = MULTIPLY["upward"](acc, m0, shift)
+    exact = MULTIPLY["double"](acc, m0, shift)
+    if call.code == "DEPTHWISE_CONV_2D":
+        tail = acc.shape[-1] // 8 * 8  # eight channels at a time
+        codes[..., tail:] = exact[..., tail:]
+    if call.code == "TRANSPOSE_CONV":
+        tail = acc.size // 16 * 16  # sixteen values at a time
+        codes.reshape(-1)[tail:] = exact.reshape(-1)[tail:]
+    return codes
 
 
 def _wide(call: Call) -> bool:
-    """int16 activations: 64-bit accumulators unless the file has an int32 bias."""
+    """Convolutions of int16: 64-bit accumulators unless the file has an int32 bias."""
     bias = 3 if call.code == "TRANSPOSE_CONV" else 2
+    if call.code in ("FULLY_CONNECTED", "BATCH_MATMUL"):
+        return False
     return not call.has(bias) or call.grid(bias).dtype == "int64"
 
 

@@ -23,7 +23,6 @@ from tfq_ext.validation.integer.call import (
     finish,
     fused_range,
     to_output,
-    to_output_float,
 )
 
 
@@ -90,9 +89,8 @@ def mean(call: Call) -> tuple[Array, ...]:
         return (call.x().copy(),)
     total, count = _sums(call)
     if call.rounding == "xnnpack":
-        scale = call.grid().s / (call.y.s * np.float32(count))
-        return (to_output_float(call, total, scale, fused_range(call)),)
-    if call.rounding == "single":
+        return (_scaled_float(call, total, call.grid().s / (call.y.s * np.float32(count))),)
+    if call.rounding == "upward" and _is_image(call):
         return (_mean_optimized(call, total, count),)
     m0, shift = quantize_multiplier(float(call.grid().s) / float(call.y.s))
     more = min(count.bit_length() - 1, 32, 31 + shift)
@@ -100,10 +98,20 @@ def mean(call: Call) -> tuple[Array, ...]:
     return (finish(call, MULTIPLY["double"](total, m0, shift) + call.y.z),)
 
 
+def _scaled_float(call: Call, total: Integers, scale: np.float32) -> Array:
+    """XNNPACK's reductions add the zero point before they round: ties depend on it."""
+    moved = total.astype(np.float32) * scale + np.float32(call.y.z)
+    return finish(call, np.rint(moved))
+
+
+def _is_image(call: Call) -> bool:
+    """Whether the optimized MEAN of images applies: over height and width, dimensions kept."""
+    kept = bool(call.option("keepDims", False))
+    return call.x().ndim == 4 and _axes(call) == (1, 2) and kept and call.y.dtype != "int16"
+
+
 def _mean_optimized(call: Call, total: Integers, count: int) -> Array:
-    """The optimized kernel of four-axis images: the zero point's part is a rounded constant."""
-    if call.x().ndim != 4 or _axes(call) != (1, 2) or not call.option("keepDims", False):
-        raise Unsupported("the optimized kernel takes MEAN over height and width, dimensions kept")
+    """MEAN of images: the zero point's part is a rounded constant."""
     x, y = call.grid(), call.y
     offset = int(round_away(np.float32(x.z) * x.s / y.s))
     m0, shift = quantize_multiplier(float(x.s / (np.float32(count) * y.s)))
@@ -112,15 +120,19 @@ def _mean_optimized(call: Call, total: Integers, count: int) -> Array:
 
 
 def sum_(call: Call) -> tuple[Array, ...]:
-    """SUM: z + M sum (q - z_x); with equal grids the kernel adds codes and wraps around."""
-    if call.grid().same(call.y) and call.rounding != "xnnpack":
-        total = call.x().astype(np.int64).sum(axis=_axes(call)).reshape(call.y.shape)
-        return (total.astype(call.y.dtype),)
-    total, _ = _sums(call)
+    """SUM in float32, by TFLite's optimized kernel or XNNPACK."""
+    if call.y.dtype == "int16":
+        raise Unsupported("SUM of int16")
+    total, count = _sums(call)
+    x = call.grid()
     if call.rounding == "xnnpack":
-        return (to_output_float(call, total, call.grid().s / call.y.s, fused_range(call)),)
-    multiplier = float(call.grid().s) / float(call.y.s)
-    return (to_output(call, total, multiplier, (call.y.low, call.y.high)),)
+        return (_scaled_float(call, total, x.s / call.y.s),)
+    if call.rounding == "double":
+        return (to_output(call, total, float(x.s) / float(call.y.s), (call.y.low, call.y.high)),)
+    scale = x.s / call.y.s
+    bias = np.float32(-x.z) * scale * np.float32(count)
+    raw = (total + x.z * count).astype(np.float32)
+    return (finish(call, round_away(raw * scale + bias) + call.y.z),)
 
 
 def reduce_max(call: Call) -> tuple[Array, ...]:

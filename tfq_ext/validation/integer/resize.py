@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfq_ext.numerics.fixedpoint import Integers, round_away
-from tfq_ext.validation.integer.call import Array, Call, finish
+from tfq_ext.validation.integer.call import Array, Call, Unsupported, finish
 
 Axis = tuple[Integers, Integers, Integers]  # lower index, upper index, weight of the upper
 
@@ -35,6 +35,8 @@ def _nearest(call: Call, size: int, out: int) -> Integers:
 
 def resize_bilinear(call: Call) -> tuple[Array, ...]:
     """Weighted sum of four codes; no zero point is needed, the weights sum to one."""
+    if call.y.dtype == "uint8" and call.rounding != "xnnpack":
+        raise Unsupported("TFLite's own RESIZE_BILINEAR of uint8: it interpolates in float")
     make, bits = (_axis_11, 11) if call.rounding == "xnnpack" else (_axis_10, 10)
     x = call.x().astype(np.int64)
     y0, y1, wy = make(call, x.shape[1], call.y.shape[1])

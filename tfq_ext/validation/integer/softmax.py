@@ -34,11 +34,7 @@ def softmax(call: Call) -> tuple[Array, ...]:
     """SOFTMAX over the last axis; output grid 1/256 with zero at the lowest code."""
     if call.y.dtype not in ("int8", "uint8") or call.grid().dtype != call.y.dtype:
         raise Unsupported(f"softmax of {call.grid().dtype} to {call.y.dtype}")
-    if call.rounding == "double":
-        return (_fixed_point(call),)
-    if call.rounding == "single":
-        return (_table(call),)
-    raise Unsupported("XNNPACK has no 8-bit softmax in the delegate")
+    return (_fixed_point(call) if call.rounding == "double" else _table(call),)
 
 
 def _fixed_point(call: Call) -> Array:

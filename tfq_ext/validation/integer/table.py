@@ -6,8 +6,8 @@ with every kernel set, bit by bit).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,28 +24,30 @@ from tfq_ext.validation.integer import (
 from tfq_ext.validation.integer.call import Array, Call
 
 Compute = Callable[[Call], tuple[Array, ...]]
-ANY = ("double",)  # one arithmetic for all: no rounding in it
-FIXED = ("double", "single")
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """How one op computes on codes.
+    """How one op computes on codes, and how LiteRT's three kernel sets round it.
 
     Args:
-        compute: outputs of a Call; its `rounding` is one of the names below.
-        reference, builtin, xnnpack: arithmetics that LiteRT's reference kernels, optimized
-            kernels, and default (XNNPACK, optimized for what it leaves) use; first the usual one.
-        lsb: codes that the outputs may differ by where no arithmetic here is exact; 0 = exact.
-        note: what is not covered, or why `lsb` is not 0.
+        compute: outputs of a Call by its `rounding`.
+        reference: arithmetic of LiteRT's reference kernels (BUILTIN_REF).
+        builtin: of its optimized kernels, which also run what XNNPACK leaves.
+        xnnpack: of the default delegate, where it takes the op.
+        lsb: codes that an output may differ by; 0 = exact, as all are.
+        uint8: the optimized kernels' arithmetic on uint8, where it is another.
+        broken: kernel set -> why its result is not compared.
+        layer: accumulators before rescaling, of ops that have weights or sum products.
     """
 
     compute: Compute
-    reference: tuple[str, ...] = ANY
-    builtin: tuple[str, ...] = ANY
-    xnnpack: tuple[str, ...] = ANY
+    reference: str = "double"
+    builtin: str = "double"
+    xnnpack: str = "double"
     lsb: int = 0
-    note: str = ""
+    uint8: str = ""
+    broken: Mapping[str, str] = field(default_factory=dict)
     layer: Callable[[Call], linear.Layer] | None = None
 
     @property
@@ -53,66 +55,69 @@ class Kernel:
         """Whether equality is demanded."""
         return self.lsb == 0
 
-    def arithmetics(self, kernels: str) -> tuple[str, ...]:
-        """Those of a kernel set: "reference", "builtin" or "xnnpack"."""
-        chosen: tuple[str, ...] = getattr(self, kernels)
+    def rounding(self, kernels: str, delegated: bool, dtype: str = "int8") -> str:
+        """The arithmetic of an op in a run on a kernel set; `dtype`: of its output."""
+        column = "builtin" if kernels == "xnnpack" and not delegated else kernels
+        if column == "builtin" and dtype == "uint8" and self.uint8:
+            return self.uint8
+        chosen: str = getattr(self, column)
         return chosen
 
 
-def _weighted(layer: Callable[[Call], linear.Layer]) -> Kernel:
-    return Kernel(
-        lambda call: (linear.rescale(call, layer(call)),),
-        ("double",),
-        ("single", "double"),
-        ("xnnpack", "single", "double"),
-        layer=layer,
-    )
+def _weighted(layer: Callable[[Call], linear.Layer], **columns: str) -> Kernel:
+    chosen = {"builtin": "upward", "xnnpack": "xnnpack"} | columns
+    return Kernel(lambda call: (linear.rescale(call, layer(call)),), layer=layer, **chosen)  # type: ignore[arg-type]
 
 
 def _tabulated(function: unary.Function) -> Kernel:
-    return Kernel(unary.table(function), ANY, ANY, ("xnnpack", "double"))
+    return Kernel(unary.table(function), xnnpack="xnnpack")
 
 
-_THREE = ("xnnpack", "double")
+_WRAPS = (
+    "LiteRT 2.3's reference SUM between different grids gives values that have nothing to do "
+    "with the sum (found by experiment)"
+)
 KERNELS: Table[Kernel] = Table(
     "integer kernel",
     {
         "CONV_2D": _weighted(linear.conv_2d),
-        "DEPTHWISE_CONV_2D": _weighted(linear.depthwise_conv_2d),
-        "FULLY_CONNECTED": _weighted(linear.fully_connected),
-        "TRANSPOSE_CONV": _weighted(linear.transpose_conv),
-        "BATCH_MATMUL": _weighted(linear.batch_matmul),
-        "ADD": Kernel(elementwise.add, xnnpack=_THREE),
-        "SUB": Kernel(elementwise.sub, xnnpack=_THREE),
-        "MUL": Kernel(elementwise.mul, xnnpack=_THREE),
+        "DEPTHWISE_CONV_2D": _weighted(linear.depthwise_conv_2d, uint8="double"),
+        "FULLY_CONNECTED": _weighted(linear.fully_connected, reference="away"),
+        "TRANSPOSE_CONV": _weighted(linear.transpose_conv, builtin="double", uint8="upward"),
+        "BATCH_MATMUL": _weighted(linear.batch_matmul, builtin="double"),
+        "ADD": Kernel(elementwise.add, xnnpack="xnnpack"),
+        "SUB": Kernel(elementwise.sub, xnnpack="xnnpack"),
+        "MUL": Kernel(elementwise.mul, xnnpack="xnnpack"),
         "SQUARED_DIFFERENCE": Kernel(elementwise.squared_difference),
         "MAXIMUM": Kernel(elementwise.maximum),
         "MINIMUM": Kernel(elementwise.minimum),
         "AVERAGE_POOL_2D": Kernel(pooling.average_pool_2d),
         "MAX_POOL_2D": Kernel(pooling.max_pool_2d),
-        "MEAN": Kernel(pooling.mean, ANY, FIXED, ("xnnpack", "single", "double")),
-        "SUM": Kernel(pooling.sum_, xnnpack=_THREE),
+        "MEAN": Kernel(pooling.mean, builtin="upward", xnnpack="xnnpack"),
+        "SUM": Kernel(
+            pooling.sum_, builtin="upward", xnnpack="xnnpack", broken={"reference": _WRAPS}
+        ),
         "REDUCE_MAX": Kernel(pooling.reduce_max),
         "REDUCE_MIN": Kernel(pooling.reduce_min),
         "ARG_MAX": Kernel(pooling.arg_max),
         "ARG_MIN": Kernel(pooling.arg_min),
-        "SOFTMAX": Kernel(softmax.softmax, ANY, ("single",), ("single",)),
+        "SOFTMAX": Kernel(softmax.softmax, builtin="upward"),
         "LOGISTIC": _tabulated(unary.sigmoid),
         "TANH": _tabulated(np.tanh),
         "ELU": _tabulated(unary.elu),
         "EXP": _tabulated(np.exp),
         "LOG": _tabulated(np.log),
-        "RELU": Kernel(unary.relu_to(1), xnnpack=_THREE),
-        "RELU_N1_TO_1": Kernel(unary.relu_to(2), xnnpack=_THREE),
-        "RELU6": Kernel(unary.relu_to(3), xnnpack=_THREE),
-        "LEAKY_RELU": Kernel(unary.leaky_relu, xnnpack=_THREE),
+        "RELU": Kernel(unary.relu_to(1), xnnpack="xnnpack"),
+        "RELU_N1_TO_1": Kernel(unary.relu_to(2), xnnpack="xnnpack"),
+        "RELU6": Kernel(unary.relu_to(3), xnnpack="xnnpack"),
+        "LEAKY_RELU": Kernel(unary.leaky_relu, xnnpack="xnnpack"),
         "PRELU": Kernel(unary.prelu),
-        "HARD_SWISH": Kernel(unary.hard_swish, xnnpack=_THREE),
+        "HARD_SWISH": Kernel(unary.hard_swish, xnnpack="xnnpack"),
         "ABS": Kernel(unary.absolute),
-        "QUANTIZE": Kernel(unary.quantize, xnnpack=_THREE),
-        "DEQUANTIZE": Kernel(unary.dequantize),
+        "QUANTIZE": Kernel(unary.quantize, builtin="upward", xnnpack="xnnpack"),
+        "DEQUANTIZE": Kernel(unary.dequantize, builtin="upward"),
         "RESIZE_NEAREST_NEIGHBOR": Kernel(resize.resize_nearest_neighbor),
-        "RESIZE_BILINEAR": Kernel(resize.resize_bilinear, xnnpack=_THREE),
+        "RESIZE_BILINEAR": Kernel(resize.resize_bilinear, xnnpack="xnnpack"),
         "CONCATENATION": Kernel(moving.concatenation),
         "RESHAPE": Kernel(moving.reshape),
         "SQUEEZE": Kernel(moving.reshape),

@@ -7,9 +7,9 @@ child process of its own, and says where the time goes and why.
 from __future__ import annotations
 
 from tfq_ext.validation.latency.bench import bench
-from tfq_ext.validation.latency.kernels import KERNELS
+from tfq_ext.validation.latency.explain import REASONS
 from tfq_ext.validation.latency.machine import Machine
-from tfq_ext.validation.latency.reasons import REASONS, RULES
+from tfq_ext.validation.latency.reasons import RULES
 from tfq_ext.validation.latency.rows import BenchReport, BenchRow
 from tfq_ext.validation.latency.timing import (
     Latency,
@@ -18,6 +18,7 @@ from tfq_ext.validation.latency.timing import (
     summarize,
     time_rounds,
 )
+from tfq_ext.validation.seat.kernels import KERNELS
 
 __all__ = [
     "KERNELS",

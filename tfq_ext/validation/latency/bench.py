@@ -23,18 +23,19 @@ import numpy as np
 
 from tfq_ext.errors import DataError, ModelError
 from tfq_ext.tflite.read import Model
-from tfq_ext.validation.latency.disk import Source, on_disk
 from tfq_ext.validation.latency.explain import explain
-from tfq_ext.validation.latency.kernels import KERNELS
 from tfq_ext.validation.latency.machine import busy_share, machine, ticks
 from tfq_ext.validation.latency.notes import notes_of
 from tfq_ext.validation.latency.rows import BenchReport, BenchRow
 from tfq_ext.validation.latency.timing import Latency, summarize
 from tfq_ext.validation.profile import Profile, profile_model
 from tfq_ext.validation.sandbox import Child, Limits, Remote
+from tfq_ext.validation.seat.disk import Source, on_disk
+from tfq_ext.validation.seat.kernels import KERNELS
 
-SEAT = "tfq_ext.validation.latency.seat:Seat"
+SEAT = "tfq_ext.validation.seat.seat:Seat"
 FEWEST = 5  # rounds, however short the time
+SETTLE = 0.003  # s between turns with several threads: idle pools spin so long before they sleep
 Key = tuple[str, int]  # file, threads
 
 
@@ -62,7 +63,7 @@ class Plan:
         if self.seconds is not None and not self.seconds > 0:
             raise DataError(f"seconds is a time over 0, got {self.seconds}.")
         for name in self.kernels:
-            KERNELS[name]  # noqa: B018  # an unknown one raises with the known ones
+            KERNELS[name]  # an unknown one raises with the known ones
 
 
 def bench(
@@ -205,6 +206,8 @@ class _Table:
         """One turn each; a round in which somebody dies counts for nobody."""
         taken: dict[Key, float] = {}
         for key, seat in list(self.seats.items()):
+            if max(self.plan.threads) > 1:
+                time.sleep(SETTLE)
             try:
                 taken[key] = float(seat.call("turn"))
             except ModelError as error:

@@ -20,7 +20,7 @@ def notes_of(
     """One sentence each.
 
     Args:
-        assumed: files whose dynamic dimensions were taken as 1.
+        assumed: files whose open dimensions, the batch aside, were taken as 1.
         models, signature: what ran.
     """
     return (
@@ -54,15 +54,16 @@ def _of_variation(report: BenchReport) -> Iterator[str]:
         worst = max(shaky, key=lambda row: row.variation)
         yield (
             f"The times of {len(shaky)} of {len(report.rows)} rows vary by more than {SHAKY:.0%} "
-            f"({worst.name}, {worst.threads} threads: {worst.variation:.0%}): more rounds (--runs) "
+            f"(most: {worst.name}, {worst.variation:.0%}): more rounds (--runs) "
             "or a quieter machine narrow the intervals."
         )
 
 
 def _of_inputs(assumed: Sequence[str]) -> Iterator[str]:
     if assumed:
+        which = ", ".join(assumed) if len(assumed) < 4 else f"{len(assumed)} files"
         yield (
-            f"Dynamic dimensions of {', '.join(assumed)} were taken as 1: give --data to time the "
+            f"Open dimensions of {which} were taken as 1: give --data to time the "
             "shapes that you run."
         )
 

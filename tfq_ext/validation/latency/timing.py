@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from tfq_ext.errors import DataError
-from tfq_ext.tflite.runner import Arrays, Port, Runner
+from tfq_ext.tflite.runner import Runner
+from tfq_ext.validation.seat.noise import noise
 
 Interval = tuple[float, float]
 Clock = Callable[[], int]  # nanoseconds
@@ -150,16 +151,3 @@ def _bootstrap(values: np.ndarray, picks: np.ndarray) -> Interval:
     medians = np.median(values[picks], axis=1)
     low, high = np.percentile(medians, (2.5, 97.5))
     return float(low), float(high)
-
-
-def noise(ports: Mapping[str, Port], seed: int = 0) -> Arrays:
-    """Inputs that fit: uniform in -1..1 for reals, zeros for ids, masks and texts."""
-    rng = np.random.default_rng(seed)
-    return {name: _fill(port, rng) for name, port in ports.items()}
-
-
-def _fill(port: Port, rng: np.random.Generator) -> np.ndarray:
-    shape = tuple(1 if n < 0 else n for n in port.shape)
-    if port.scale or port.dtype.kind == "f":
-        return rng.uniform(-1.0, 1.0, shape).astype(np.float32)
-    return np.zeros(shape, port.dtype)

@@ -148,14 +148,16 @@ def custom_op(s: Subject) -> Iterator[Finding]:
     for op in s.ops:
         name = op.code.removeprefix("CUSTOM:")
         if name != op.code and name not in REGISTERED:
-            yield CUSTOM_OP.at(f"Custom op {name!r} is not in a stock runtime.", **op.where)
+            yield CUSTOM_OP.at(f"Custom op {name[:60]!r} is not in a stock runtime.", **op.where)
 
 
 def flex_op(s: Subject) -> Iterator[Finding]:
     """Ops of TensorFlow."""
     for op in s.ops:
         if op.code.startswith("FLEX:"):
-            yield FLEX_OP.at(f"TensorFlow op {op.code[5:]!r} needs the Flex delegate.", **op.where)
+            yield FLEX_OP.at(
+                f"TensorFlow op {op.code[5:65]!r} needs the Flex delegate.", **op.where
+            )
 
 
 def io_types(s: Subject) -> Iterator[Finding]:
@@ -242,7 +244,9 @@ def argmax_of_softmax(s: Subject) -> Iterator[Finding]:
             continue
         made = before.outputs[0]
         if len(s.readers(op.graph, made)) == 1 and made not in op.graph.outputs:
-            yield ARGMAX_OF_SOFTMAX.at("Softmax does not change which class is largest.", **op.where)
+            yield ARGMAX_OF_SOFTMAX.at(
+                "Softmax does not change which class is largest.", **op.where
+            )
 
 
 TABLE = (

@@ -86,14 +86,13 @@ def bias_scale(s: Subject) -> Iterator[Finding]:
         yield BIAS_SCALE.at(f"{text}.", **{**op.where, "tensor": op.graph.name(bias)})
 
 
-def _effect(
-    s: Subject, op: Op, codes: np.ndarray, stated: np.ndarray, used: np.ndarray
-) -> str:
+def _effect(s: Subject, op: Op, codes: np.ndarray, stated: np.ndarray, used: np.ndarray) -> str:
     """ "; the bias is off by up to 12 codes of the output", where the output's grid is known."""
     y = s.activation_grid(op.graph, op.outputs[0]) if op.outputs else None
     if y is None:
         return ""
-    error = np.abs(codes.reshape(-1) * (stated.astype(np.float64) - used))
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(codes.reshape(-1) * (stated.astype(np.float64) - used))
     if not np.isfinite(error).all():
         return ""
     return f"; the bias is off by up to {error.max() / y.scale:.3g} codes of the output"
@@ -120,11 +119,21 @@ def bias_saturated(s: Subject) -> Iterator[Finding]:
     for op, bias in _biased(s):
         codes = s.constant(op.graph, bias)
         if codes is not None and codes.dtype == np.int32:
-            n = int(np.count_nonzero(np.abs(codes.astype(np.int64)) >= EDGE))
-            rows += [(n, codes.size, op, bias)] if n else []
-    for n, of, op, bias in sorted(rows, key=lambda row: -row[0]):
-        text = f"{n} of {of} biases stand at the end of int32 (2^31 - 1)."
+            ends = np.abs(codes.astype(np.int64)).reshape(-1) >= EDGE
+            rows += [(int(ends.sum()), op, bias, ends)] if ends.any() else []
+    for n, op, bias, ends in sorted(rows, key=lambda row: -row[0]):
+        text = f"{n} of {ends.size} biases at the end of int32 (2^31 - 1){_cap(s, op, bias, ends)}."
         yield BIAS_SATURATED.at(text, **{**op.where, "tensor": op.graph.name(bias)})
+
+
+def _cap(s: Subject, op: Op, bias: int, ends: np.ndarray) -> str:
+    """ ", so capped at 0.1 codes of the output", where the grids are known."""
+    y = s.activation_grid(op.graph, op.outputs[0]) if op.outputs else None
+    grid = s.grid(op.graph, bias)
+    if grid is None or y is None or len(grid.scales) not in (1, ends.size):
+        return ""
+    caps = EDGE * np.broadcast_to(grid.scales.astype(np.float64), ends.size)[ends]
+    return f", so capped at {caps.min() / y.scale:.3g} codes of the output"
 
 
 TABLE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,10 +11,9 @@ from tfq_ext.tflite.arithmetic import INTEGER
 from tfq_ext.tflite.facts import ALL, FIXED_OUTPUT, SAME_GRID
 from tfq_ext.validation.finding import Finding, Rule
 from tfq_ext.validation.lint.rule import LintRule
-from tfq_ext.validation.lint.subject import LIMITS, Op, Subject, TensorGrid
+from tfq_ext.validation.lint.subject import LIMITS, SMALLEST, Op, Subject, TensorGrid
 from tfq_ext.validation.lint.weight_rules import SPEC, TRIED
 
-SMALLEST = float(np.finfo(np.float32).tiny)  # 1.18e-38: below it floats are denormal
 NEAR = 1e-5  # relative; what an honest file may have from float32 arithmetic
 
 BAD_SCALE = Rule(
@@ -36,7 +36,7 @@ INT16_ZERO_POINT = Rule(
     "int16-zero-point",
     "error",
     "A 16-bit activation has a zero point other than 0.",
-    "16x8 kernels take symmetric activations only and refuse to load.",
+    "Kernels for 16x8 take symmetric activations only and refuse to load.",
     "Quantize 16-bit activations symmetrically.",
     "TFLite 16x8 specification; mlir_quantize makes such files (FACTS.md)",
 )
@@ -76,8 +76,19 @@ FIXED_GRID = Rule(
 )
 # Checked by the kernel with ==; a difference in the last bit is refused.
 EXACT = frozenset(
-    "BATCH_TO_SPACE_ND CONCATENATION EXPAND_DIMS FILL MIRROR_PAD PACK REDUCE_MAX REDUCE_MIN "
-    "SPACE_TO_BATCH_ND UNPACK PADV2".split()
+    {
+        "BATCH_TO_SPACE_ND",
+        "CONCATENATION",
+        "EXPAND_DIMS",
+        "FILL",
+        "MIRROR_PAD",
+        "PACK",
+        "PADV2",
+        "REDUCE_MAX",
+        "REDUCE_MIN",
+        "SPACE_TO_BATCH_ND",
+        "UNPACK",
+    }
 )
 # Kernels that rescale after all: 8-bit TANH; CONCATENATION of uint8.
 RESCALES = frozenset({("TANH", "int8"), ("TANH", "uint8"), ("CONCATENATION", "uint8")})
@@ -93,14 +104,16 @@ def bad_scale(s: Subject) -> Iterator[Finding]:
             with np.errstate(invalid="ignore"):
                 wrong = grid.scales[~(np.isfinite(grid.scales) & (grid.scales >= SMALLEST))]
             if len(wrong):
-                text = f"{len(wrong)} of {len(grid.scales)} scales are unusable; one is {wrong[0]:g}."
+                text = (
+                    f"{len(wrong)} of {len(grid.scales)} scales are unusable; one is {wrong[0]:g}."
+                )
                 maker = s.maker(graph, t)
                 yield BAD_SCALE.at(
                     text,
                     op=maker.code if maker else "",
                     tensor=graph.name(t),
                     subgraph=graph.index,
-                    op_index=maker.index if maker else None,
+                    op_index=maker.number if maker else None,
                 )
 
 
@@ -135,7 +148,8 @@ def missing_grid(s: Subject) -> Iterator[Finding]:
             continue
         bare = [t for t in _data(s, op) if s.grid(op.graph, t) is None]
         if bare:
-            text = f"{op.graph.name(bare[0])!r} is {op.graph.dtype(bare[0])} without a scale."
+            side = "An input" if bare[0] in op.inputs else "The output"
+            text = f"{side} is {op.graph.dtype(bare[0])} without a scale."
             yield MISSING_GRID.at(text, **op.where)
 
 
@@ -179,16 +193,21 @@ def shared_grid(s: Subject) -> Iterator[Finding]:
 def tied_tensors(op: Op) -> list[int]:
     """The data inputs and the data outputs of an op of SAME_GRID."""
     positions = SAME_GRID[op.code]
-    chosen = op.inputs if positions == ALL else [op.inputs[p] for p in positions if p < len(op.inputs)]
+    chosen = (
+        op.inputs if positions == ALL else [op.inputs[p] for p in positions if p < len(op.inputs)]
+    )
     made = op.outputs[:1] if op.code == "TOPK_V2" else op.outputs
     return [t for t in [*chosen, *made] if t >= 0]
 
 
 def _apart(code: str, a: TensorGrid, b: TensorGrid) -> float:
     """0 for equal grids, else how far apart: |log scale ratio| plus zero points' difference."""
-    if a.dtype != b.dtype or not (a.scale > 0 and b.scale > 0):
+    usable = all(math.isfinite(g.scale) and g.scale > 0 for g in (a, b))
+    if a.dtype != b.dtype or not usable:  # bad-scale has said so
         return 0.0
-    step = 0.0 if a.scale == b.scale else abs(float(np.log(a.scale / b.scale)))
+    step = abs(math.log(a.scale) - math.log(b.scale))
+    if a.scale != b.scale:
+        step = max(step, 1e-9)
     if code not in EXACT and step < NEAR:
         step = 0.0
     return step + abs(a.zero - b.zero)

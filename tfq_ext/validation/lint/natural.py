@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tfq_ext.validation.lint.reach import Interval, index_weights, reach
+from tfq_ext.validation.lint.reach import Interval, reach
 from tfq_ext.validation.lint.subject import Op, Subject
 
 # Ops that hand values on as they are.
 _CARRIES = frozenset(
-    "QUANTIZE DEQUANTIZE RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE SLICE STRIDED_SLICE PAD MAX_POOL_2D "
-    "RESIZE_NEAREST_NEIGHBOR RESIZE_BILINEAR SPLIT SPLIT_V UNPACK".split()
+    {
+        "DEQUANTIZE",
+        "EXPAND_DIMS",
+        "MAX_POOL_2D",
+        "PAD",
+        "QUANTIZE",
+        "RESHAPE",
+        "RESIZE_BILINEAR",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "SLICE",
+        "SPLIT",
+        "SPLIT_V",
+        "SQUEEZE",
+        "STRIDED_SLICE",
+        "TRANSPOSE",
+        "UNPACK",
+    }
 )
 _DATA = {"SPLIT": 1}  # where it is not input 0
 _STEPS = 16  # a bound on walks, for graphs with cycles
@@ -58,7 +73,7 @@ def _stated(s: Subject, op: Op, tensor: int) -> Natural | None:
     Where the values were requantized on the way, the grid upstream is the natural one. Where they
     were not, the join has forced its own grid on the maker: then only bounds tell anything.
     """
-    graph, known = op.graph, index_weights(s)
+    graph = op.graph
     grid = s.activation_grid(graph, tensor)
     width = None if grid is None else grid.width
     for _ in range(_STEPS):
@@ -69,7 +84,7 @@ def _stated(s: Subject, op: Op, tensor: int) -> Natural | None:
         if graph.is_constant(tensor):
             return None
     own = s.activation_grid(graph, tensor)
-    bound = None if made is None or not made.outputs else reach(s, made, known)
+    bound = None if made is None or not made.outputs else reach(s, made)
     if own is None or width is None:
         return None
     low, high = own.range

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from tfq_ext.validation.finding import Finding, Rule
 from tfq_ext.validation.lint.natural import Natural, naturals
-from tfq_ext.validation.lint.reach import index_weights, reach
+from tfq_ext.validation.lint.reach import reach
 from tfq_ext.validation.lint.rule import LintRule
-from tfq_ext.validation.lint.subject import LIMITS, Op, Subject
+from tfq_ext.validation.lint.subject import Op, Subject
 
 RUINED = 8.0  # a shared range this many times an input's own: 3 of its 8 bits are lost
 FEW = 8  # a range of which less than 1/8 can be reached: 3 bits wasted
@@ -114,7 +115,7 @@ def absurd_scale(s: Subject) -> Iterator[Finding]:
         yield ABSURD_SCALE.at(text, **where)
 
 
-def _outputs(s: Subject) -> Iterator[tuple[float, str, dict]]:
+def _outputs(s: Subject) -> Iterator[tuple[float, str, dict[str, Any]]]:
     for graph in (g for g in s.model.graphs if g.is_entry):
         side = max((_side(graph.shape(t)) for t in graph.inputs), default=0)
         for t in graph.outputs:
@@ -137,7 +138,7 @@ def _side(shape: tuple[int, ...]) -> int:
     return max(shape[1:3]) if len(shape) == 4 and shape[3] in (1, 3, 4) else 0
 
 
-def _steep(s: Subject) -> Iterator[tuple[float, str, dict]]:
+def _steep(s: Subject) -> Iterator[tuple[float, str, dict[str, Any]]]:
     for op in s.ops:
         limit = STEEP.get(op.code)
         grid = s.activation_grid(op.graph, op.inputs[0]) if limit and op.inputs else None
@@ -173,13 +174,13 @@ def unreachable_range(s: Subject) -> Iterator[Finding]:
 
 def _reaches(s: Subject) -> Iterator[tuple[Op, float, float, float, float, float]]:
     """(op, reach, grid's range, scale) where both are known and the grid is the op's own."""
-    weights = index_weights(s)
     for op in s.ops:
         grid = s.activation_grid(op.graph, op.outputs[0]) if op.outputs else None
-        found = reach(s, op, weights) if grid is not None and op.inputs else None
-        if grid is not None and found is not None and grid.dtype in LIMITS:
-            if grid.dtype != "int16" and not _forced(s, op):
-                yield op, *found, *grid.range, grid.scale
+        if grid is None or grid.dtype == "int16" or not op.inputs or _forced(s, op):
+            continue
+        found = reach(s, op)
+        if found is not None:
+            yield op, *found, *grid.range, grid.scale
 
 
 def _forced(s: Subject, op: Op) -> bool:

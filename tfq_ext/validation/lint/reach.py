@@ -67,15 +67,18 @@ def _bias(s: Subject, op: Op, scales: np.ndarray, channels: int) -> np.ndarray:
     return np.asarray(codes.reshape(-1).astype(np.float64) * scales)
 
 
-def reach(s: Subject, op: Op, weights: dict[tuple[int, int], Weight]) -> Interval | None:
-    """Bounds of an op's first output; None where nothing is known.
+def reach(s: Subject, op: Op) -> Interval | None:
+    """Bounds of an op's first output; None where nothing is known. Remembered by the subject."""
+    place = (op.graph.index, op.number)
+    if place not in s.bounds:
+        s.bounds[place] = _reach(s, op)
+    return s.bounds[place]
 
-    Args:
-        weights: (subgraph, op index) -> its quantized weight.
-    """
+
+def _reach(s: Subject, op: Op) -> Interval | None:
     if op.code in OF_OP:
         return OF_OP[op.code]
-    w = weights.get((op.graph.index, op.index))
+    w = s.weight_at.get((op.graph.index, op.number))
     if op.code in WEIGHTS and w is not None:
         found = weighted(s, w)
         if found is None:
@@ -87,8 +90,3 @@ def reach(s: Subject, op: Op, weights: dict[tuple[int, int], Weight]) -> Interva
 
 def _act(op: Op) -> str:
     return op.activation if op.activation in OF_ACTIVATION else "NONE"
-
-
-def index_weights(s: Subject) -> dict[tuple[int, int], Weight]:
-    """The weights by place."""
-    return {(w.op.graph.index, w.op.index): w for w in s.weights}

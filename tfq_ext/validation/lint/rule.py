@@ -38,4 +38,3 @@ class LintRule:
         if self.needs == REFERENCE and subject.reference is None:
             return "needs a float model: --reference FLOAT"
         return ""
-

@@ -23,13 +23,14 @@ LIMITS: dict[str, tuple[int, int]] = {
     "uint8": (0, 255),
     "int16": (-32768, 32767),
 }
+SMALLEST = float(np.finfo(np.float32).tiny)  # 1.18e-38: below it floats are denormal
 
 
 class Op(NamedTuple):
     """One op in its place."""
 
     graph: Graph
-    index: int
+    number: int
     op: Any
     code: str
 
@@ -58,7 +59,7 @@ class Op(NamedTuple):
             "op": self.code,
             "tensor": name,
             "subgraph": self.graph.index,
-            "op_index": self.index,
+            "op_index": self.number,
         }
 
 
@@ -79,9 +80,12 @@ class TensorGrid:
 
     @property
     def sound(self) -> bool:
-        """One finite positive scale: an activation's grid that can be computed with."""
+        """One normal positive scale, a zero point of the type: a grid to compute with."""
         s = self.scales
-        return len(s) == 1 and bool(np.isfinite(s[0]) and s[0] > 0) and self.dtype in LIMITS
+        if len(s) != 1 or self.dtype not in LIMITS or not np.isfinite(s[0]):
+            return False
+        low, high = LIMITS[self.dtype]
+        return bool(s[0] >= SMALLEST) and low <= self.zero <= high
 
     @property
     def scale(self) -> float:
@@ -102,8 +106,8 @@ class TensorGrid:
     @property
     def width(self) -> float:
         """Of `range`."""
-        low, high = self.range
-        return high - low
+        low, high = LIMITS[self.dtype]
+        return (high - low) * self.scale
 
 
 class Weight(NamedTuple):
@@ -144,6 +148,9 @@ class Subject:
     reference: Mapping[str, Range] | None = None
     size: int = 0
     _constants: dict[tuple[int, int], np.ndarray | None] = field(default_factory=dict, repr=False)
+    bounds: dict[tuple[int, int], tuple[float, float] | None] = field(
+        default_factory=dict, repr=False
+    )  # what reach() found, by (subgraph, op)
 
     @cached_property
     def ops(self) -> tuple[Op, ...]:
@@ -190,9 +197,14 @@ class Subject:
         """The quantized constant weights of all ops that have weights, in execution order."""
         return tuple(self._weights())
 
+    @cached_property
+    def weight_at(self) -> dict[tuple[int, int], Weight]:
+        """(subgraph, op index) -> its quantized weight."""
+        return {(w.op.graph.index, w.op.number): w for w in self.weights}
+
     def _weights(self) -> Iterator[Weight]:
         for op in self.ops:
-            fact = WEIGHTS[op.code] if op.code in WEIGHTS else None
+            fact = WEIGHTS.get(op.code)
             if fact is None or fact.weight >= len(op.inputs):
                 continue
             tensor = op.inputs[fact.weight]

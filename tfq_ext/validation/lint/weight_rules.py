@@ -241,7 +241,9 @@ def int4_conv(s: Subject) -> Iterator[Finding]:
     """INT4 in CONV_2D and DEPTHWISE_CONV_2D."""
     for w in s.weights:
         if w.grid.dtype == "int4" and w.op.code in ("CONV_2D", "DEPTHWISE_CONV_2D"):
-            yield INT4_CONV.at("INT4 weights; XNNPACK leaves the op to a slower kernel.", **_where(w))
+            yield INT4_CONV.at(
+                "INT4 weights; XNNPACK leaves the op to a slower kernel.", **_where(w)
+            )
 
 
 def low_bit_refused(s: Subject) -> Iterator[Finding]:
@@ -254,7 +256,7 @@ def low_bit_refused(s: Subject) -> Iterator[Finding]:
 
 def bias_of(s: Subject, op: Op) -> int:
     """Tensor index of an op's constant bias, -1 without one."""
-    fact = WEIGHTS[op.code] if op.code in WEIGHTS else None
+    fact = WEIGHTS.get(op.code)
     if fact is None or fact.bias is None or fact.bias >= len(op.inputs):
         return -1
     return op.inputs[fact.bias]

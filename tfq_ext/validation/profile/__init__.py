@@ -1,10 +1,10 @@
 """Where a file's time goes: each op's share, which ran in XNNPACK, where the graph is split.
 
-    capi       the wheel's C library by ctypes
-    session    run a file under its profiler -> events
-    partition  which ops a delegate took -> runs of ops
-    mapping    events -> graph ops
-    breaks     which op stops a delegate or an accelerator's compiler, and why
+capi       the wheel's C library by ctypes
+session    run a file under its profiler -> events
+partition  which ops a delegate took -> runs of ops
+mapping    events -> graph ops
+breaks     which op stops a delegate or an accelerator's compiler, and why
 """
 
 from __future__ import annotations

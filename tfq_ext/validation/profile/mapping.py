@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfq_ext.tflite.facts import CONTROL
 from tfq_ext.tflite.read import Graph
 from tfq_ext.validation.profile import names
 from tfq_ext.validation.profile.session import DELEGATE_OP, INVOKE, OPERATOR, WHOLE, Event
 
+# Ops that run another subgraph, whose events come right after theirs.
+CALLERS = frozenset(
+    ["WHILE", "IF", "CALL", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE", "STABLEHLO_CASE"]
+)
 MATCH, HELPER, LOST_OP, LOST_EVENT, VANISHED = 0.0, 0.3, 3.0, 2.0, 0.5  # costs
 
 
@@ -21,41 +24,50 @@ class Sorted:
         total_us: of the whole run.
         builtin: op index -> microseconds, of the subgraph that ran.
         groups: XNNPACK's operators, one list a partition, in the order in which they ran.
+        called: for each group, whether a loop or branch ran just before: it may be its body's.
     """
 
     total_us: float
     builtin: dict[int, float]
     groups: list[list[Event]]
+    called: list[bool]
+
+    def of_entry(self, count: int) -> list[list[Event]]:
+        """The groups less those of loop bodies, where the subgraph itself has `count`."""
+        surplus = len(self.groups) - count
+        kept = []
+        for group, called in zip(self.groups, self.called, strict=True):
+            if called and surplus > 0:
+                surplus -= 1
+            else:
+                kept.append(group)
+        return kept
 
 
 def sort_events(events: Sequence[Event], graph: Graph) -> Sorted:
     """Tell the events of a run apart.
 
-    What runs inside a loop or branch is part of that op's time: operators of other subgraphs,
-    and delegates' as far as they fit into it.
+    What runs inside a loop or branch is part of that op's time, so operators of other subgraphs
+    are left out.
     """
     total = max((e.us for e in events if e.kind == WHOLE and e.tag == INVOKE), default=0.0)
     builtin: dict[int, float] = {}
     groups: list[list[Event]] = []
-    room = 0.0  # microseconds of the last control op that nothing has claimed
-    fresh = True
+    called: list[bool] = []
+    fresh, after_call = True, False
     for e in events:
         if e.kind == OPERATOR:
             fresh = True
             if e.subgraph == graph.index and e.node < len(graph.ops):
                 builtin[e.node] = builtin.get(e.node, 0.0) + e.us
-                room = e.us if graph.code(graph.ops[e.node]) in CONTROL else 0.0
-            else:
-                room -= e.us
+                after_call = graph.code(graph.ops[e.node]) in CALLERS
         elif e.kind == DELEGATE_OP:
-            if room > 0 and e.us <= room:
-                room -= e.us
-                continue
             if fresh or e.node == 0:
                 groups.append([])
+                called.append(after_call)
             fresh = False
             groups[-1].append(e)
-    return Sorted(total, builtin, groups)
+    return Sorted(total, builtin, groups, called)
 
 
 @dataclass(frozen=True)
@@ -84,21 +96,24 @@ def align(graph: Graph, ops: Sequence[int], events: Sequence[Event]) -> Mapped:
     codes = [graph.code(graph.ops[k]) for k in ops]
     steps = _table(codes, [e.tag for e in events])
     found: dict[int, list[Event]] = {k: [] for k in ops}
-    waiting: list[Event] = []
-    last = -1
+    helpers: list[Event] = []
+    unmapped: list[Event] = []
+    last: int | None = None
     for i, j in _path(steps):
         if j is None:
             continue
         if i is None:
-            waiting.append(events[j])
+            (helpers if names.helps(events[j].tag) else unmapped).append(events[j])
             continue
-        found[ops[i]] += [*waiting, events[j]]
-        waiting, last = [], ops[i]
-    if last >= 0:
-        found[last] += [e for e in waiting if names.helps(e.tag)]
-        waiting = [e for e in waiting if not names.helps(e.tag)]
+        last = ops[i]
+        found[last] += [*helpers, events[j]]
+        helpers = []
+    if last is None:
+        unmapped += helpers
+    else:
+        found[last] += helpers
     kernels = {k: " + ".join(dict.fromkeys(e.tag for e in seen)) for k, seen in found.items()}
-    return Mapped({k: sum(e.us for e in seen) for k, seen in found.items()}, kernels, waiting)
+    return Mapped({k: sum(e.us for e in seen) for k, seen in found.items()}, kernels, unmapped)
 
 
 def _table(codes: Sequence[str], tags: Sequence[str]) -> list[list[str]]:

@@ -11,11 +11,10 @@ import numpy as np
 
 from tfq_ext.errors import ModelError
 from tfq_ext.tflite.read import Graph, Model
-from tfq_ext.validation.latency.disk import on_disk
-from tfq_ext.validation.profile.breaks import accelerator_breaks, xnnpack_breaks
+from tfq_ext.validation.profile.breaks import accelerator_breaks, constant_ops, xnnpack_breaks
 from tfq_ext.validation.profile.capi import Unavailable
 from tfq_ext.validation.profile.mapping import Mapped, Sorted, align, sort_events
-from tfq_ext.validation.profile.partition import Partition, partitions, reads, taken
+from tfq_ext.validation.profile.partition import Partition, partitions, taken
 from tfq_ext.validation.profile.rows import (
     BUILTIN,
     FOLDED,
@@ -27,8 +26,9 @@ from tfq_ext.validation.profile.rows import (
 )
 from tfq_ext.validation.profile.session import Event
 from tfq_ext.validation.sandbox import Child, Limits, ModelDied
+from tfq_ext.validation.seat.disk import on_disk
 
-SEAT = "tfq_ext.validation.latency.seat:Seat"
+SEAT = "tfq_ext.validation.seat.seat:Seat"
 RECORD = "tfq_ext.validation.profile.session:record"
 RUNS = 20
 LONG_MS = 200.0  # of one run: then fewer are recorded
@@ -102,14 +102,20 @@ def _without(graph: Graph, nodes: Nodes | None, why: str, way: Mapping[str, Any]
     """What is known from the delegates' nodes alone."""
     known = nodes is not None
     inside = taken(graph, nodes or [])
-    skip = _constant_ops(graph)
+    skip = constant_ops(graph)
     rows = tuple(
         _row(graph, k, 0.0, 0.0, _where(k, inside, skip) if known else UNKNOWN)
         for k in range(len(graph.ops))
     )
     parts = partitions(graph, inside, skip) if known else ()
     return Profile(
-        *(False, SORRY.format(why.rstrip(".")), rows, parts, _breaks(graph, parts)),
+        *(
+            False,
+            SORRY.format(" ".join(why.split()).rstrip(".")),
+            rows,
+            parts,
+            _breaks(graph, parts),
+        ),
         *(float("nan"), 0.0),
         threads=way["threads"],
         kernels=way["kernels"],
@@ -126,14 +132,14 @@ def build(
             subgraph than the first): then every op without an event of its own is XNNPACK's.
     """
     seen = sort_events(events, graph)
-    skip = _constant_ops(graph) - set(seen.builtin)
+    skip = constant_ops(graph) - set(seen.builtin)
     inside = set(range(len(graph.ops))) - set(seen.builtin) - skip
     if nodes is not None and not seen.groups:
         inside &= taken(graph, nodes)
     parts = partitions(graph, inside, skip)
     mapped = _mapped(graph, parts, seen)
     times = {**mapped.us, **seen.builtin}
-    total = sum(times.values())
+    total, lost = sum(times.values()), sum(e.us for e in mapped.unmapped)
     rows = tuple(
         _row(
             *(graph, k, times.get(k, 0.0) / 1e3),
@@ -143,7 +149,6 @@ def build(
         )
         for k in range(len(graph.ops))
     )
-    lost = sum(e.us for e in mapped.unmapped)
     return Profile(
         available=True,
         why_not="",
@@ -161,7 +166,7 @@ def build(
 def _mapped(graph: Graph, parts: tuple[Partition, ...], seen: Sorted) -> Mapped:
     """Partition by partition where they tally, all in one otherwise."""
     mine = [part.ops for part in parts if part.where == XNNPACK]
-    groups = seen.groups
+    groups = seen.of_entry(len(mine))
     if len(mine) != len(groups):
         mine = [tuple(k for ops in mine for k in ops)]
         groups = [[e for group in groups for e in group]]
@@ -171,19 +176,6 @@ def _mapped(graph: Graph, parts: tuple[Partition, ...], seen: Sorted) -> Mapped:
         {k: text for one in found for k, text in one.kernels.items()},
         [e for one in found for e in one.unmapped],
     )
-
-
-def _constant_ops(graph: Graph) -> set[int]:
-    """Ops that read constants only: float16 weights made float once, when the file is loaded."""
-    fixed: set[int] = set()
-    constant: set[int] = set()
-    for k, op in enumerate(graph.ops):
-        read = reads(op)
-        still = read and all(graph.is_constant(t) or t in constant for t in read)
-        if still and graph.code(op) in ("DEQUANTIZE", "DENSIFY"):
-            fixed.add(k)
-            constant |= {int(t) for t in op.outputs}
-    return fixed
 
 
 def _where(k: int, inside: set[int], skip: set[int]) -> str:

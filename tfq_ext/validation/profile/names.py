@@ -23,7 +23,7 @@ FITS: dict[str, str] = {
     "copy": "RESHAPE SQUEEZE EXPAND_DIMS STRIDED_SLICE SLICE SPLIT",
     "cosine": "COS",
     "cube root": "POW",
-    "deconvolution": "TRANSPOSE_CONV",
+    "deconvolution": "TRANSPOSE_CONV CUSTOM:Convolution2DTransposeBias",
     "depth to space": "DEPTH_TO_SPACE",
     "divide": "DIV",
     "dynamic fully connected": "FULLY_CONNECTED BATCH_MATMUL",
@@ -69,8 +69,11 @@ FITS: dict[str, str] = {
 HELPERS = ("convert", "copy", "clamp", "transpose", "static reshape", "reshape", "constant pad")
 # Ops that XNNPACK may do inside a neighbour, or without doing anything.
 VANISHES = frozenset(
-    "PAD PADV2 RESHAPE SQUEEZE EXPAND_DIMS DEQUANTIZE QUANTIZE RELU RELU6 RELU_N1_TO_1 CAST "
-    "CONCATENATION TRANSPOSE".split()
+    [
+        *("PAD", "PADV2", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CONCATENATION", "TRANSPOSE"),
+        *("DEQUANTIZE", "QUANTIZE", "CAST", "RELU", "RELU6", "RELU_N1_TO_1"),
+        *("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"),
+    ]
 )
 _ORDER = sorted(FITS, key=len, reverse=True)  # "squared difference" before "square"
 _CODES = {name: frozenset(codes.split()) for name, codes in FITS.items()}

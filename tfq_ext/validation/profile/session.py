@@ -12,7 +12,6 @@ import numpy as np
 
 from tfq_ext.tflite.read import Model, read_bytes
 from tfq_ext.tflite.stage import stage
-from tfq_ext.validation.latency.kernels import KERNELS
 from tfq_ext.validation.profile.capi import (
     CPU,
     RANK,
@@ -24,6 +23,7 @@ from tfq_ext.validation.profile.capi import (
     Unavailable,
     read_events,
 )
+from tfq_ext.validation.seat.kernels import KERNELS
 
 # LiteRtProfilerEventType
 WHOLE, OPERATOR, DELEGATE_INNER, DELEGATE_OP = 1, 2, 4, 8
@@ -70,6 +70,8 @@ def record(
     Raises:
         Unavailable: the library is not there, or refuses.
     """
+    if KERNELS[kernels].mode is None:
+        raise Unavailable(f"LiteRT's profiler cannot run the {kernels} kernels")
     stage("load")
     session = _Session(Library(library), path, kernels, threads, signature)
     session.feed(codes)
@@ -80,18 +82,19 @@ def record(
 
 
 def average(runs: Sequence[Sequence[Event]]) -> list[Event]:
-    """One run's events with the mean of the middle half of their times.
+    """One run's events with the mean of their times in the faster half of the runs.
 
-    Runs in which other things happened (a loop that turned more often) are left out. The mean,
-    for whole microseconds would make a median jump; the middle half, for others interrupt.
+    Runs in which other things happened (a loop that turned more often) are left out. Whole runs
+    are chosen, so that the ops still sum to their total; the faster half, for the others were
+    interrupted. The mean, for times are whole microseconds.
     """
     shapes = [tuple((e.tag, e.kind, e.node, e.subgraph) for e in run) for run in runs]
     usual = Counter(shapes).most_common(1)[0][0]
     alike = [run for run, shape in zip(runs, shapes, strict=True) if shape == usual]
-    times = np.sort(np.array([[e.us for e in run] for run in alike], np.float64), axis=0)
-    cut = len(alike) // 4
-    means = times[cut : len(alike) - cut].mean(axis=0)
-    return [replace(e, us=float(us)) for e, us in zip(alike[0], means, strict=True)]
+    alike.sort(key=lambda run: max((e.us for e in run if e.kind == WHOLE), default=0.0))
+    kept = alike[: (len(alike) + 1) // 2]
+    means = np.array([[e.us for e in run] for run in kept], np.float64).mean(axis=0)
+    return [replace(e, us=float(us)) for e, us in zip(kept[0], means, strict=True)]
 
 
 class _Session:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from tfq_ext.errors import TfqError, TfqWarning
-from tfq_ext.validation.sandbox.channel import Closed, receive, send
+from tfq_ext.validation.sandbox.channel import receive, send
 from tfq_ext.validation.sandbox.limits import ChildError, Limits, ModelDied
 from tfq_ext.validation.sandbox.process import Process
 from tfq_ext.validation.sandbox.wire import WireError, named
 
+GRACE = 5.0  # seconds for a stream to stop
 START = 60.0  # seconds for a child to start or to import a module, if the limit is shorter
 
 
@@ -41,7 +43,7 @@ class Child:
         self._streaming = 0  # thread that holds a stream
         self._ready = False
         self._known = {""}  # targets that are imported; "" stands for methods
-        self._death: ModelDied | None = None
+        self._death: tuple[str, str, str, str] | None = None  # as ModelDied takes it
 
     def call(self, target: str, *args: Any, **kwargs: Any) -> Any:
         """The value of a function."""
@@ -53,7 +55,11 @@ class Child:
         return Remote(self, int(number))
 
     def stream(self, target: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        """What a generator yields, as it comes; closing early stops the generator."""
+        """What a generator yields, as it comes.
+
+        Closing it early stops the generator; a child that does not come to its next value within
+        5 s then is ended.
+        """
         with self._turn():
             self._streaming = threading.get_ident()
             try:
@@ -68,15 +74,20 @@ class Child:
             try:
                 yield value
             except GeneratorExit:
-                self._stop(target)
+                if self._death is None:
+                    self._stop()
                 raise
             kind, value = self._receive(target)
 
-    def _stop(self, target: str) -> None:
-        """Have a stream end, and skip what was under way."""
-        self._send("stop", None)
-        while self._receive(target)[0] == "item":
-            pass
+    def _stop(self) -> None:
+        """Have a stream end, and skip what was under way; a child that does not stop is ended."""
+        deadline = time.monotonic() + GRACE
+        try:
+            send(self._process.sock, "stop")
+            while self._next(max(deadline - time.monotonic(), 0.01))[0] in ("item", "warning"):
+                pass
+        except (ModelDied, OSError):  # TimeoutError and Closed are OSErrors
+            self.close()
 
     @property
     def alive(self) -> bool:
@@ -101,7 +112,7 @@ class Child:
     def close(self) -> None:
         """End the child. May be called twice."""
         if self._death is None:
-            self._death = ModelDied("exit", "the child was closed")
+            self._death = ("exit", "the child was closed", "", "")
         self._process.close()
 
     def __enter__(self) -> Child:
@@ -120,7 +131,7 @@ class Child:
             raise RuntimeError("This child is in the middle of a stream; finish or close that.")
         with self._lock:
             if self._death is not None:
-                raise self._death
+                raise ModelDied(*self._death)
             try:
                 yield
             except (TfqError, ChildError, WireError, GeneratorExit):
@@ -137,15 +148,23 @@ class Child:
 
     def _send(self, kind: str, request: Any) -> None:
         if not self._ready:
-            self._next(START)
-            self._ready = True
+            self._start()
         self._process.sock.settimeout(self.limits.seconds)
         try:
             send(self._process.sock, kind, request)
-        except Closed:
-            self._died(*self._process.ending(self.limits))
         except TimeoutError:
             self._died("hang", f"no answer in {self.limits.seconds:g} s")
+        except OSError:
+            self._died(*self._process.ending(self.limits))
+
+    def _start(self) -> None:
+        try:
+            self._next(START)
+        except ModelDied as error:  # no model has been near it
+            failed = ChildError(f"The child process did not start: {error.how}.")
+            failed.add_note(error.stderr)
+            raise failed from None
+        self._ready = True
 
     def _receive(self, target: str) -> tuple[str, Any]:
         """The next value, item or end; everything else on the way is dealt with."""
@@ -174,17 +193,17 @@ class Child:
             return receive(self._process.sock)
         except TimeoutError:
             self._died("hang", f"no answer in {seconds:g} s")
-        except Closed:
+        except OSError:  # Closed; or close() by another thread
             self._died(*self._process.ending(self.limits))
         except (WireError, MemoryError) as error:
             self._died("nonsense", str(error) or "it sent too much")
-        raise AssertionError("unreachable")
 
-    def _died(self, kind: str, how: str) -> None:
+    def _died(self, kind: str, how: str) -> NoReturn:
         self._process.kill()
-        self._death = ModelDied(kind, how, self._process.stage, self._process.output)
+        if self._death is None:
+            self._death = (kind, how, self._process.stage, self._process.output)
         self._process.close()
-        raise self._death
+        raise ModelDied(*self._death)
 
 
 class Remote:

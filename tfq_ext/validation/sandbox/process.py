@@ -87,9 +87,11 @@ class Process:
 
     def close(self) -> None:
         """Let go of everything; kills what still runs. May be called twice."""
-        self.sock.close()
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
         self.kill()
         self._popen.wait()
+        self.sock.close()
         self._listener.join(1.0)
         if self._popen.stdout is not None and not self._listener.is_alive():
             self._popen.stdout.close()
@@ -104,7 +106,8 @@ class Process:
             self.kill()
             return "nonsense", "it closed its socket and lives on"
         self._listener.join(1.0)
-        if any(words in self.output for words in _OUT_OF_MEMORY):
+        last = self.output[-2000:]
+        if any(words in last for words in _OUT_OF_MEMORY):
             return "memory", f"out of memory ({limits.memory_text})"
         if status == -signal.SIGKILL:
             return "memory", "out of memory of the machine (SIGKILL by the system)"

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable
 from fractions import Fraction
 from importlib import import_module
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,7 @@ _CODECS: dict[str, _Codec] = {
     "array": _Codec(lambda v: isinstance(v, np.ndarray), _array_down, _array_up),
     "tuple": _items(tuple, tuple),
     "dict": _Codec(
-        lambda v: type(v) is dict,
+        lambda v: isinstance(v, dict | MappingProxyType),
         lambda v, blobs: [[_down(k, blobs), _down(x, blobs)] for k, x in v.items()],
         _pairs_up,
     ),
@@ -222,7 +223,7 @@ _CODECS: dict[str, _Codec] = {
     ),
     "dtype": _Codec(lambda v: isinstance(v, np.dtype), _dtype_down, _dtype_up),
     "path": _Codec(
-        lambda v: isinstance(v, PurePath), lambda v, blobs: str(v), lambda c, blobs: str(c)
+        lambda v: isinstance(v, PurePath), lambda v, blobs: str(v), lambda c, blobs: Path(c)
     ),
     "set": _items(set, set),
     "frozenset": _items(frozenset, frozenset),

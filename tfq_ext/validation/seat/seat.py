@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from tfq_ext.errors import DataError, ModelError
 from tfq_ext.tflite.read import Model, read_bytes, text
 from tfq_ext.tflite.runner import Arrays, Port
 from tfq_ext.tflite.stage import stage
-from tfq_ext.validation.latency.kernels import KERNELS
-from tfq_ext.validation.latency.timing import noise
+from tfq_ext.validation.seat.kernels import KERNELS
+from tfq_ext.validation.seat.noise import noise
 
 BURST_MS = 0.3  # one timed stretch is at least so long: the clock and Python cost 1 us a call
 MOST = 256  # invokes of one stretch
@@ -35,7 +36,8 @@ class Seat:
         inputs: one sample of reals by input name; None: noise, 1 for every dynamic dimension.
         seed: of the noise.
 
-    Attributes: `load_ms`, `first_ms`, `assumed` (inputs whose dynamic dimensions became 1).
+    Attributes: `load_ms`, `first_ms`, `assumed` (inputs whose open dimensions, the
+        batch aside, became 1).
 
     Raises:
         ModelError: LiteRT refuses the model.
@@ -73,7 +75,7 @@ class Seat:
             if isinstance(error, ModelError | DataError):
                 raise
             raise ModelError(f"LiteRT cannot run this model: {error}") from None
-        self.assumed = [n for n, p in self._ports.items() if inputs is None and -1 in p.shape]
+        self.assumed = [n for n, p in self._ports.items() if inputs is None and -1 in p.shape[1:]]
         self._untimed, self._timed = 1, 1
         steady = min(self._run(1) for _ in range(3 if self.first_ms < LONG_MS else 1))
         self._timed = min(max(math.ceil(BURST_MS / max(steady, 1e-4)), 1), MOST)
@@ -209,10 +211,8 @@ def fit(inputs: Mapping[str, np.ndarray], ports: Mapping[str, Port]) -> Arrays:
 
 def reset_peak() -> None:
     """Forget the peak of resident memory so far (Linux; nothing elsewhere)."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def resident(entry: str, status: Path = STATUS) -> int:

@@ -15,12 +15,13 @@ class KernelSet:
 
     Args:
         resolver: LiteRT's name for it.
-        mode: `kernel_mode` of the compiled model's CPU options, for the profiler.
+        mode: `kernel_mode` of the compiled model's CPU options, for the profiler; None: it has
+            none (LiteRT 2.3 runs builtin kernels when asked for reference ones).
         what: one sentence.
     """
 
     resolver: OpResolverType
-    mode: int
+    mode: int | None
     what: str
 
 
@@ -34,7 +35,7 @@ KERNELS: Table[KernelSet] = Table(
             OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, 2, "LiteRT's own optimised kernels"
         ),
         "reference": KernelSet(
-            OpResolverType.BUILTIN_REF, 1, "LiteRT's plain kernels: slow, bit for bit the same"
+            OpResolverType.BUILTIN_REF, None, "LiteRT's plain kernels: slow, bit for bit the same"
         ),
     },
 )

@@ -1,0 +1,140 @@
+"""lint(): a file against every rule of the table."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from tfq_ext._table import Table
+from tfq_ext.errors import SpecError
+from tfq_ext.samples import Preprocess, Samples, open_samples
+from tfq_ext.spec import Range
+from tfq_ext.tflite.inputs import real_specs
+from tfq_ext.tflite.read import Model, describe, read_bytes
+from tfq_ext.validation.finding import SEVERITIES, Finding, Rule
+from tfq_ext.validation.inspection.runtime_versions import release_key
+from tfq_ext.validation.lint import config as configs
+from tfq_ext.validation.lint.observed import Observed
+from tfq_ext.validation.lint.report import LintReport
+from tfq_ext.validation.lint.subject import Subject
+from tfq_ext.validation.lint.table import LINT_RULES, RULES
+
+if TYPE_CHECKING:
+    from tfq_ext.validation.sandbox import Limits
+
+LIMIT = 64  # samples that are enough to see a range
+Path = str | os.PathLike[str]
+
+
+def lint(
+    model: Path | bytes,
+    *,
+    target: str | None = None,
+    config: Path | None = None,
+    data: object | None = None,
+    preprocess: Preprocess | str | None = None,
+    limit: int | None = LIMIT,
+    seed: int = 0,
+    reference: Path | bytes | None = None,
+    name: str | None = None,
+    limits: Limits | None = None,
+    show_progress: bool = False,
+) -> LintReport:
+    """Hold a .tflite against every lint rule. Nothing is run unless `data` is given.
+
+    Args:
+        model: path or bytes.
+        target: runtime that must run the file, "2.14.0"; wins over the config file's.
+        config: TOML file with a [lint] table: suppressions, target.
+        data, preprocess, limit, seed: samples as `open_samples` takes them; the file is run on
+            them in a child process, and rules about values are judged too.
+        reference: float .tflite of the same network, run on the same samples.
+        name: how the file is called, where bytes are given.
+        limits: of the child process.
+        show_progress: a bar on stderr, where that is a terminal.
+
+    Raises:
+        ModelError: a file that cannot be read, or that LiteRT does not survive.
+        DataError: samples that do not fit.
+        RecipeError: a config file with mistakes.
+        SpecError: a target that is no version.
+    """
+    chosen = configs.load(config, {} if config is None else known_rules())
+    wanted = target or chosen.target
+    content = read_bytes(model)
+    parsed = Model.parse(content, source=describe(model) if name is None else name)
+    called = name if name is not None else "" if isinstance(model, bytes) else str(model)
+    seen: dict[tuple[int, int], Observed] | None = None
+    ranges, count = None, 0
+    if data is not None:
+        shown = (limits, show_progress)
+        samples = _opened(parsed, data, preprocess, limit, seed)
+        seen, ranges, count = _values(content, samples, reference, *shown)
+    elif reference is not None:
+        raise SpecError("A reference is compared on samples: give data too (--data).")
+    subject = Subject(
+        parsed,
+        name=os.path.basename(called),
+        target=release_key(wanted) if wanted else None,
+        values=seen,
+        samples=count,
+        reference=ranges,
+        size=len(content),
+    )
+    return judge(subject, chosen, file=called, target=wanted)
+
+
+def judge(
+    subject: Subject, config: configs.LintConfig, *, file: str = "", target: str = ""
+) -> LintReport:
+    """The report on a subject."""
+    found: list[Finding] = []
+    skipped: dict[str, str] = {}
+    for id_, entry in LINT_RULES.items():
+        if reason := entry.missing(subject):
+            skipped[id_] = reason
+        else:
+            found += entry.check(subject)
+    found.sort(key=lambda f: -SEVERITIES.index(f.severity))  # stable: the table's order stays
+    return LintReport(
+        config.applied(found),
+        tuple(id_ for id_ in LINT_RULES if id_ not in skipped),
+        skipped,
+        file,
+        target,
+        subject.samples,
+        config.idle(found),
+    )
+
+
+def known_rules() -> Table[Rule]:
+    """Every rule that a config file may name, those of other checks too."""
+    from tfq_ext.validation.catalogue import catalogue
+
+    try:
+        return catalogue()
+    except (AttributeError, ImportError):  # a part is not there yet
+        return RULES
+
+
+def _opened(
+    model: Model, data: object, preprocess: Preprocess | str | None, limit: int | None, seed: int
+) -> Samples:
+    first = next((k for k, s in model.signatures.items() if s.subgraphIndex == 0), "")
+    specs = [spec for spec in real_specs(model) if spec.signature in ("", first)]
+    return open_samples(
+        data, specs, preprocess=preprocess, limit=limit, seed=seed, shuffle=limit is not None
+    )
+
+
+def _values(
+    content: bytes, samples: Samples, reference: Any, limits: Limits | None, shown: bool
+) -> tuple[dict[tuple[int, int], Observed], dict[str, Range] | None, int]:
+    from tfq_ext.validation.lint.watch import collect
+
+    beside = None if reference is None else read_bytes(reference)
+    seen, named, count = collect(
+        content, samples, reference=beside, limits=limits, show_progress=shown
+    )
+    ranges = {name: Range.of(o.low, o.high) for name, o in named.items()}
+    return seen, ranges if beside is not None else None, count
