@@ -30,6 +30,7 @@ from tfq_ext.errors import TfqError
 # name -> module with `run(args) -> Part`; args are those of parse() below, model as a .tflite.
 PARTS: dict[str, str] = {
     "inspect": "_bench_inspect",
+    "evaluate": "_bench_evaluate",
 }
 
 

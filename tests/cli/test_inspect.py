@@ -83,6 +83,15 @@ def test_machines_get_json_and_nothing_else(path):
     assert {row["code"] for row in values["ops"]} >= {"CONV_2D", "MEAN"}
 
 
+def test_filters_hold_for_machines_too(path):
+    values = json.loads(typed(path, "--json", "--op", "conv_2d", "--name", "branch").stdout)
+    assert [row["tensor"] for row in values["ops"]] == ["branch"]
+    assert [row["tensor"] for row in values["weights"]] == ["w2"]
+    assert [row["name"] for row in values["tensors"]] == ["branch"]
+    assert values["op_counts"]["CONV_2D"] == 2
+    assert sum(values["parts"].values()) == path.stat().st_size
+
+
 def test_names_are_text(tmp_path):
     net = Net()
     net.input(HOSTILE, X((1, 8)))

@@ -16,10 +16,35 @@ from tfq_ext.validation.lint.run import judge
 every_rule = pytest.mark.parametrize("name", LINT_RULES)
 every_example = pytest.mark.parametrize("name", EXAMPLES)
 # First words of remedies: imperatives.
-IMPERATIVES = set(
-    "Calibrate Change Choose Compare Convert Correct Equalize Fix Give Keep Let Look Prune "
-    "Quantize Register Remove Rename Replace Rewrite Scale Ship Split Store Take Use Widen Write".split()
-)
+IMPERATIVES = {
+    "Calibrate",
+    "Change",
+    "Choose",
+    "Compare",
+    "Convert",
+    "Correct",
+    "Equalize",
+    "Fix",
+    "Give",
+    "Keep",
+    "Let",
+    "Look",
+    "Prune",
+    "Quantize",
+    "Register",
+    "Remove",
+    "Rename",
+    "Replace",
+    "Rewrite",
+    "Scale",
+    "Ship",
+    "Split",
+    "Store",
+    "Take",
+    "Use",
+    "Widen",
+    "Write",
+}
 
 
 def test_every_rule_has_an_example_and_every_example_a_rule():
@@ -38,10 +63,13 @@ def test_words(name):
     assert rule.id == name
     assert rule.severity in SEVERITIES
     for sentence in (rule.what, rule.why, rule.remedy):
-        assert sentence.endswith(".") and sentence[0].isupper()
-        assert "  " not in sentence and "\n" not in sentence
+        assert sentence.endswith(".")
+        assert sentence[0].isupper()
+        assert "  " not in sentence
+        assert "\n" not in sentence
     assert rule.remedy.split()[0] in IMPERATIVES
-    assert rule.source and len(rule.what) <= 100
+    assert rule.source
+    assert len(rule.what) <= 100
 
 
 @every_example
@@ -52,7 +80,8 @@ def test_the_bad_file_is_found(name):
     assert found
     for finding in found:
         assert finding.rule is LINT_RULES[name].rule
-        assert finding.message.endswith(".") and "  " not in finding.message
+        assert finding.message.endswith(".")
+        assert "  " not in finding.message
         assert finding.subgraph < len(subject.model.graphs)
         if finding.op_index is not None:
             graph = subject.model.graphs[finding.subgraph]

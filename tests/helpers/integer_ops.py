@@ -483,3 +483,16 @@ RANDOM: dict[str, Callable[..., OneOp]] = {
     "SELECT_V2": selecting("SELECT_V2"),
     "DYNAMIC_UPDATE_SLICE": same_grid(update_slice),
 }
+
+
+def reals(one: OneOp, fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the codes of a feed stand for; ids, masks and floats as they are."""
+    found = {}
+    for name, values in fed.items():
+        t = one.inputs[int(name[1:])]
+        if t is None or t.scale is None:
+            found[name] = values
+        else:
+            shifted = values.astype(np.int32) - int(np.atleast_1d(t.zero)[0])
+            found[name] = (shifted * np.float32(t.scale)).astype(np.float32)
+    return found

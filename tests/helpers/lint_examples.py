@@ -93,6 +93,9 @@ class Build:
         if code in OPTIONS:
             op.builtinOptionsType = getattr(schema.BuiltinOptions, OPTIONS[code])
             op.builtinOptions = getattr(schema, OPTIONS[code] + "T")()
+            for field in ("strideW", "strideH", "depthMultiplier"):
+                if hasattr(op.builtinOptions, field):
+                    setattr(op.builtinOptions, field, 1)
             if "activation" in more:
                 op.builtinOptions.fusedActivationFunction = more["activation"]
         self.sub.operators.append(op)
@@ -299,7 +302,7 @@ def picture(scale: float) -> Subject:
 
 def seen(low: float, high: float, at: float = 0.0, **more: Any) -> Subject:
     """dense() after a run of 8 samples that saw y in codes low..high, `at` of them at the end."""
-    values = {(0, 3): Observed(low, high, 0.0, at, count=512)}
+    values = {(0, 3): Observed(low, high, 0.0, at, count=5120)}
     return dense(subject={"values": values, "samples": 8}, **more)
 
 

@@ -241,9 +241,9 @@ def test_stops_when_the_drop_is_plain():
     three = got(ROLLED, (MANY, RIGHT), reference=FOUR, stop=0.01, workers=3)
     same = {"seconds": 0.0, "samples_per_second": 0.0, "workers": 0}
     assert repr(replace(report, **same)) == repr(replace(three, **same))
-    fine = got(FOUR, (MANY, RIGHT), reference=FOUR, stop=0.05)
+    fine = got(FOUR, (MANY, RIGHT), reference=FOUR, stop=0.03)
     assert (fine.stopped_early, fine.n) == (True, 256)
-    assert fine.metrics[0].drop[2] <= 0.05
+    assert fine.metrics[0].drop[2] <= 0.03
 
 
 def test_goes_on_while_nothing_is_decided():

@@ -111,7 +111,7 @@ def test_a_shifted_bias_is_named_with_its_channel(reference):
     codes = np.array(graph.constant(bias))
     scale = np.asarray(graph.tensors[bias].quantization.scale)
     out = float(activation(candidate, "branch").scale[0])
-    codes[5] += int(round(12 * out / float(np.resize(scale, 8)[5])))
+    codes[5] += round(12 * out / float(np.resize(scale, 8)[5]))
     candidate.tree.buffers[graph.tensors[bias].buffer].data = pack(codes, "int32")
     row = named(run(reference, candidate), "bias", "branch")
     assert row.own_shift.channel == 5

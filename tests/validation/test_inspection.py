@@ -308,6 +308,9 @@ def test_selection_by_globs():
     assert [row.tensor for row in found.select("*conv*")] == ["a", "branch", "deep"]
     assert [row.tensor for row in found.select("CONV_2D", "b*")] == ["branch"]
     assert found.select("conv_3d") == ()
+    assert {row.name for row in found.select_tensors("ADD")} == {"a", "branch", "sum"}
+    assert [row.tensor for row in found.select_weights("*CONV*", "w*")] == ["w1", "w2", "w3"]
+    assert [row.tensor for row in found.select_weights(name="logits")] == ["w4"]
 
 
 def test_everything_is_plain_and_frozen():

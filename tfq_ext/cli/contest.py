@@ -101,8 +101,10 @@ def run(folder: Path, limit: int | None, threads: int, step: Step[Any]) -> Conte
     model = write_atomic(folder / demo.model_path().name, demo.model_path().read_bytes())
     measured = _measure(contents, paths, limit, threads, step)
     test = _save_test(limit, folder)
-    work = partial(_judged, paths[SHIPPED], paths[FLOAT], test)
-    judged = step(f"validate {paths[SHIPPED].name}: every check, every gate", work)
+    judged = step(
+        f"validate {paths[SHIPPED].name}: every check, every gate",
+        partial(_judged, paths[SHIPPED], paths[FLOAT], test),
+    )
     return Contest(
         measured,
         model,

@@ -21,7 +21,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("file")
 @click.option("--op", metavar="GLOB", help="Only these ops: CONV_2D, '*CONV*'; case is ignored.")
-@click.option("--name", metavar="GLOB", help="Only ops and tensors with such a tensor name.")
+@click.option("--name", metavar="GLOB", help="Only ops and tensors of such a name.")
 @click.option("--ops", is_flag=True, help="The ops one by one.")
 @click.option("--tensors", is_flag=True, help="The tensors one by one.")
 @click.option("--weights", is_flag=True, help="Range, spread, dead channels and zeros by weight.")
@@ -57,7 +57,7 @@ def inspect(
 
     found = look(file)
     if as_json:
-        click.echo(found.to_json())
+        click.echo(found.to_json(op, name))
         return
     from tfq_ext.report.console import stdout
     from tfq_ext.report.inspect_text import View, show

@@ -138,7 +138,8 @@ def _bisection(found: Bisection, console: Console) -> None:
     bad = found.first_bad
     if bad is not None:
         parts.append(Text(f"It makes {short(bad.tensor, 60)}. Error of the model's output with"))
-        rows = [("the ops before it on the GPU", bad.before), ("it as well", bad.after)]
+        rows: list[tuple[str, float | None]] = [("the ops before it on the GPU", bad.before)]
+        rows.append(("it as well", bad.after))
         rows += [("it alone", bad.alone), ("all ops but it", bad.without)]
         cells = [(name, _died(value, bad.died)) for name, value in rows if value is not None]
         table = plain_table([("on the GPU", LEFT), ("error", RIGHT)], cells)

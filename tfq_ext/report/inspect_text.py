@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -313,33 +312,20 @@ def _long_ops(found: Inspection, view: View) -> Iterator[RenderableType]:
 
 def _long_tensors(found: Inspection, view: View) -> Iterator[RenderableType]:
     if view.tensors:
-        near = {(o.subgraph, t) for o in found.select(view.op) for t in (*o.reads, *o.makes)}
-        rows = [
-            r
-            for r in found.tensors
-            if (view.name is None or fnmatchcase(r.name, view.name))
-            and (view.op is None or (r.subgraph, r.index) in near)
-        ]
+        rows = found.select_tensors(view.op, view.name)
         title = f"Tensors: {len(rows)} of {len(found.tensors)}"
-        yield from _section(title, tables.tensor_rows(found, rows))
+        yield from _section(title, tables.tensor_rows(found, rows) if rows else Text("None fits."))
 
 
 def _long_weights(found: Inspection, view: View) -> Iterator[RenderableType]:
     if not view.weights:
         return
-    wanted = {(row.subgraph, row.index) for row in found.select(view.op)}
-    near = {(row.subgraph, row.index) for row in found.select(view.op, view.name)}
-    rows = [
-        r
-        for r in found.weights
-        if (r.subgraph, r.op_index) in near
-        or ((r.subgraph, r.op_index) in wanted and fnmatchcase(r.tensor, view.name or "*"))
-    ]
+    rows = found.select_weights(view.op, view.name)
     title = f"Weights: {len(rows)} of {len(found.weights)}"
     if rows or view.filtered:
         yield from _section(title, tables.weight_rows(rows) if rows else Text("None fits."))
     if len(rows) == 1:
-        hidden = rows[0].channels - max(view.top, 64)
-        body = tables.channel_rows(rows[0], max(view.top, 64))
+        most = max(view.top, 64)
+        body = tables.channel_rows(rows[0], most)
         title = f"Its channels, along axis {rows[0].axis}"
-        yield from _section(title, body, *_more(hidden, "--top or --json"))
+        yield from _section(title, body, *_more(rows[0].channels - most, "--top or --json"))

@@ -147,6 +147,7 @@ TABLES: dict[str, dict[int, _Field]] = {
 }
 
 _SUBGRAPHS, _BUFFERS = 2, 4  # slots of Model
+_NEEDED = {"SubGraph": (0, 3)}  # kind -> slots that LiteRT does not do without
 _STORED = {"Tensor": 2, "Metadata": 1}  # kind -> slot of an index into the buffers
 _BEHIND = {"Buffer": 1, "Operator": 9}  # kind -> slot of the offset of bytes behind the flatbuffer
 
@@ -244,15 +245,24 @@ class _Walk:
         if self.tables > MOST_TABLES or self.tables * _TABLE_BYTES > self.size + _SLACK:
             raise self.bomb(f"more than {self.tables - 1} tables (ops, tensors, buffers, ...)")
         offsets = self.layout(at, kind)
+        self.demands(at, offsets, kind)
+        for slot, what in TABLES.get(kind, {}).items():
+            if slot < len(offsets) and offsets[slot]:
+                self.field(at, offsets, slot, what, kind)
+
+    def demands(self, at: int, offsets: tuple[int, ...], kind: str) -> None:
+        """What a kind of table must have, and where its scalars point."""
+        if kind in _NEEDED and not all(s < len(offsets) and offsets[s] for s in _NEEDED[kind]):
+            raise ModelError(
+                f"{self.source} has a subgraph without a list of tensors or of ops; LiteRT does "
+                "not take it either. Export it again."
+            )
         if kind in _BEHIND:
             self.behind(at, offsets, kind)
         if (slot := _STORED.get(kind, len(offsets))) < len(offsets) and offsets[slot]:
             index = self.u32(at + offsets[slot], f"the buffer of a table ({kind})")
             if index >= self.buffers:
                 raise self.missing(index, kind)
-        for slot, what in TABLES.get(kind, {}).items():
-            if slot < len(offsets) and offsets[slot]:
-                self.field(at, offsets, slot, what, kind)
 
     def field(self, at: int, offsets: tuple[int, ...], slot: int, f: _Field, kind: str) -> None:
         """What one slot points to."""

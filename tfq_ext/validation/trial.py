@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ class Trial:
 
 def trial(
     content: bytes,
-    samples: list[Mapping[str, np.ndarray]] | None = None,
+    samples: Sequence[Mapping[str, np.ndarray]] | None = None,
     *,
     signature: str | None = None,
     seed: int = 0,
@@ -92,7 +92,7 @@ def trial(
 
 
 def _look(
-    inputs: list[Mapping[str, np.ndarray]],
+    inputs: Sequence[Mapping[str, np.ndarray]],
     outputs: list[dict[str, np.ndarray]],
     ports: Mapping[str, Port],
     kind: str,

@@ -22,7 +22,7 @@ from tfq_ext.validation.verdict import NotChecked, Validation
 
 WHY = "The HTML report's plots"
 # Stand-ins that nothing else draws with -> variables of page.css.
-INK, FAINT, FIRST, SECOND, THIRD, BAD = (f"#01020{k}" for k in range(1, 7))
+INK, FAINT, FIRST, SECOND, THIRD, BAD, PAGE = (f"#01020{k}" for k in range(1, 8))
 VARIABLES = {
     INK: "var(--ink)",
     FAINT: "var(--rule)",
@@ -30,8 +30,8 @@ VARIABLES = {
     SECOND: "var(--second)",
     THIRD: "var(--third)",
     BAD: "var(--fail)",
+    PAGE: "var(--page)",
 }
-WHERE = {"XNNPACK": FIRST}  # everything else is SECOND; floats in an integer file stand out
 WIDTH = 9.2  # inches at 72 dots: the width of the text
 TOP_DB = 80.0  # levels above are drawn here: nobody can tell them apart
 STYLE = {
@@ -105,13 +105,13 @@ def layer_error(v: Validation) -> str:
         axes.set(xlabel="op, in the order of the network", ylabel="SQNR, dB (higher is better)")
         axes.set_xlim(-1, len(layers))
         axes.grid(axis="x", visible=False)
-        for row in v.comparison.worst(3):
+        for rank, row in enumerate(rows.layers(v)):
             k = next((i for i, other in enumerate(layers) if other is row), None)
-            if k is not None and not math.isnan(own[k]):
-                label = f"{row.op}\n{words.short(row.tensor, 24)}"
+            height = math.nan if k is None else own[k] if not math.isnan(own[k]) else total[k]
+            if not math.isnan(height):
                 axes.annotate(
-                    label, (k, own[k]), xytext=(0, -24), textcoords="offset points", fontsize=7,
-                    ha="left" if k < len(layers) / 2 else "right",
+                    str(rank + 1), (k, height), xytext=(0, -11), textcoords="offset points",
+                    fontsize=8, ha="center", weight="bold",
                 )  # fmt: skip
         axes.legend(loc="upper right", frameon=False, fontsize=8, ncols=2)
         low = np.nanmin(np.concatenate([own, total, [20.0]]))
@@ -165,6 +165,8 @@ def timeline(v: Validation) -> str:
         return ""
     ops = sorted(profile.ops, key=lambda op: op.index)
     start = np.concatenate([[0.0], np.cumsum([op.ms for op in ops])])
+    if not start[-1] > 0:
+        return ""
     places = list(dict.fromkeys(op.where for op in ops))
     colours = dict(zip(places, (FIRST, SECOND, THIRD, INK), strict=False))
     with _figure("op timeline", WIDTH, 1.5) as (figure, svg):
@@ -173,7 +175,7 @@ def timeline(v: Validation) -> str:
             spans = [(start[k], op.ms) for k, op in enumerate(ops) if op.where == place]
             axes.broken_barh(
                 spans, (0, 1), facecolors=colours.get(place, INK), label=place or "?",
-                edgecolor="none",
+                edgecolor=PAGE, linewidth=0.5,
             )  # fmt: skip
         for k, op in enumerate(ops):
             if op.ms > 0.04 * start[-1]:
@@ -182,12 +184,12 @@ def timeline(v: Validation) -> str:
                     rotation=40, ha="left", va="bottom",
                 )  # fmt: skip
         axes.set(
-            xlim=(0, start[-1]), ylim=(0, 2.4), xlabel=f"ms of one run ({facts.ms(start[-1])})"
+            xlim=(0, start[-1]), ylim=(0, 2.2), xlabel=f"ms of one run ({facts.ms(start[-1])})"
         )
         axes.set_yticks([])
         axes.grid(visible=False)
         axes.spines["left"].set_visible(False)
-        axes.legend(loc="upper right", frameon=False, fontsize=8, ncols=4)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8, ncols=4)
         return svg()
 
 

@@ -15,7 +15,7 @@ from tfq_ext.validation.verdict import NotChecked, Validation
 # exit code -> (css class, sign, word); never by colour alone
 STATES = {0: ("pass", "✓", "pass"), 1: ("fail", "✕", "fail"), 2: ("unsure", "?", "cannot judge")}
 GATE_STATES = {PASS: STATES[0], FAIL: STATES[1], UNDECIDED: STATES[2]}
-LAYERS, OPS = 12, 15
+LAYERS, OPS, CHANGED = 8, 12, 6
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,16 @@ def sections(v: Validation) -> dict[str, bool]:
 
 def layers(v: Validation) -> list[Any]:
     """The worst layers' rows."""
-    return [] if isinstance(v.comparison, NotChecked) else list(v.comparison.worst(LAYERS))
+    return (
+        []
+        if isinstance(v.comparison, NotChecked)
+        else [row for row in v.comparison.worst(LAYERS) if row.verdict]
+    )
 
 
 def changed(v: Validation) -> list[Any]:
     """Which classes became which, the most frequent first."""
-    return [] if isinstance(v.accuracy, NotChecked) else list(v.accuracy.changed[:10])
+    return [] if isinstance(v.accuracy, NotChecked) else list(v.accuracy.changed[:CHANGED])
 
 
 def ops(v: Validation) -> list[tuple[str, int, str, str, str]]:

@@ -1,8 +1,8 @@
 """Where a .tflite loses: every tensor against the float model that it was made from.
 
-reference --+                        +-- sums: SQNR, LSB, clipping, mean shift -- rows --+
-            +-- scene: what is what -+                                                   +-- verdicts
-candidate --+                        +-- own: each op alone on exact inputs ---- parts --+
+reference --+                        +-- sums: SQNR, LSB, clipping, shift --- rows --+
+            +-- scene: what is what -+                                               +-- causes
+candidate --+                        +-- own: each op on exact inputs ------ parts --+
 """
 
 from tfq_ext.validation.comparison.causes import CAUSES

@@ -63,7 +63,8 @@ def _clipping(row: LayerRow) -> str:
 
 
 def _wide(row: LayerRow) -> str:
-    assert row.grid is not None and row.scale is not None
+    assert row.grid is not None
+    assert row.scale is not None
     needed = f"[{min(row.range[0], 0):.3g}, {max(row.range[1], 0):.3g}]"
     if row.wasted_bits >= CONSTANT:
         return (

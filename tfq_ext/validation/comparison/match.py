@@ -12,7 +12,7 @@ keeps apart. Tensors of different shapes never match.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -160,8 +160,8 @@ class Matcher:
             self._take(r, c, BY_PLACE)
 
     @staticmethod
-    def _open(position: int, node: Node, taken: Iterable[int]) -> bool:
-        return node.code != INPUT and position not in taken  # type: ignore[operator]
+    def _open(position: int, node: Node, taken: Container[int]) -> bool:
+        return node.code != INPUT and position not in taken
 
     def _drop_contradictions(self) -> None:
         """Undo pairs by position whose inputs are matched, and all to something else."""
@@ -226,9 +226,9 @@ def tensor_pairs(matcher: Matcher) -> Iterator[Match]:
         mine, other = matcher.reference.nodes[r], matcher.candidate.nodes[c]
         by = matcher.by[c]
         if len(mine.outputs) > 1 or len(other.outputs) > 1:
-            pairs = zip(mine.outputs, other.outputs, strict=False)
+            pairs = list(zip(mine.outputs, other.outputs, strict=False))
         else:
-            pairs = iter(_stages(mine, other, matcher.candidate.graph))  # type: ignore[assignment]
+            pairs = _stages(mine, other, matcher.candidate.graph)
         graphs = matcher.reference.graph, matcher.candidate.graph
         for a, b in pairs:
             if fit_shapes(graphs[0].shape(a), graphs[1].shape(b)):

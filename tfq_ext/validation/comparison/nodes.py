@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tfq_ext.tflite.facts import ACTIVATIONS, CONTROL, STATEFUL, WEIGHTS
+from tfq_ext.tflite.facts import ACTIVATIONS, CONTROL, STATEFUL, WEIGHTS, WeightFact
 from tfq_ext.tflite.read import Graph
 from tfq_ext.validation.comparison.tensors import constant_real, is_real
 
@@ -217,31 +217,34 @@ class View:
 
     def weight(self, node: Node) -> int | None:
         """The tensor index of the node's weight; None without a constant one."""
-        return self._operand(node, lambda fact: fact.weight)
+        fact = self._fact(node)
+        return None if fact is None else self._operand(node, fact.weight)
 
     def weight_rows(self, node: Node) -> np.ndarray | None:
         """The node's weight as float32[C, rest], output channels first; None without one."""
         tensor = self.weight(node)
         values = None if tensor is None else constant_real(self.graph, tensor)
-        if values is None or not values.size or node.op is None:
+        fact = self._fact(node)
+        if values is None or not values.size or fact is None or fact.axis >= values.ndim:
             return None
-        axis = WEIGHTS[self.graph.code(self.graph.ops[node.op])].axis
-        if axis >= values.ndim:
-            return None
-        return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
+        channels = values.shape[fact.axis]
+        return np.asarray(np.moveaxis(values, fact.axis, 0).reshape(channels, -1))
 
     def bias(self, node: Node) -> int | None:
         """The tensor index of the node's bias; None without one."""
-        return self._operand(node, lambda fact: fact.bias)
+        fact = self._fact(node)
+        return None if fact is None else self._operand(node, fact.bias)
 
-    def _operand(self, node: Node, place: Any) -> int | None:
-        op = None if node.op is None else self.graph.ops[node.op]
-        fact = None if op is None else WEIGHTS.get(self.graph.code(op))
-        if op is None or fact is None or (position := place(fact)) is None:
+    def _fact(self, node: Node) -> WeightFact | None:
+        """Where the node's core keeps its weight; None where it has none."""
+        code = "" if node.op is None else self.graph.code(self.graph.ops[node.op])
+        return WEIGHTS.get(code)
+
+    def _operand(self, node: Node, position: int | None) -> int | None:
+        if node.op is None or position is None:
             return None
-        if position >= len(op.inputs) or op.inputs[position] < 0:
-            return None
-        tensor = int(op.inputs[position])
+        inputs = self.graph.ops[node.op].inputs
+        tensor = int(inputs[position]) if position < len(inputs) else -1
         return tensor if tensor in self.static else None
 
 

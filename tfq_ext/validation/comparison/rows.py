@@ -48,7 +48,7 @@ class RowMaker:
         )
 
     def _reason(self, k: int | None) -> str:
-        if not self._session._measure_own:
+        if not self._session.measures_own:
             return "own errors were not asked for"
         return "" if k is None else self._session.own.reasons.get(k, "")
 
@@ -59,41 +59,24 @@ class RowMaker:
         return LayerRow(**head, own_sqnr_db=None, own_reason="an output", own_shift=None)
 
     def _head(self, match: Match, name: str, sums: Sums) -> dict[str, Any]:
-        graph, grid = self._scene.candidate.graph, sums.grid
+        """What rows of layers and of outputs have in common."""
+        graph = self._scene.candidate.graph
         k = graph.producer.get(match.candidate)
         op = None if k is None else graph.ops[k]
-        lsb = grid.scale if grid.known else None
-        low, high = sums.clipped
-        ends = (sums.lo, sums.hi) if sums.lo <= sums.hi else (0.0, 0.0)
         return {
             "index": -1 if k is None else k,
             "subgraph": graph.index,
             "op": INPUT if op is None else graph.code(op),
             "tensor": name,
+            "label": self._labels.get(name, printable(name)),
             "reference_tensor": self._scene.reference.graph.name(match.reference),
             "matched_by": match.by,
             "shape": graph.shape(match.candidate),
             "arithmetic": "input" if op is None else arithmetic(graph, op),
             "dtype": graph.dtype(match.candidate),
-            "scale": lsb,
-            "zero_point": grid.zero_point if lsb else None,
-            "grid": (grid.lo, grid.hi) if lsb else None,
-            "range": ends,
-            "wasted_bits": wasted(grid.lo, grid.hi, *ends) if lsb else 0.0,
-            "sqnr_db": sums.sqnr_db,
-            "grid_sqnr_db": sums.grid_sqnr_db,
-            "cosine": sums.cosine,
-            "mean_error_lsb": sums.mean_error / lsb if lsb else None,
-            "max_error_lsb": sums.max_error / lsb if lsb else None,
-            "mean_error": sums.mean_error,
-            "max_error": sums.max_error,
-            "clipped_low": low,
-            "clipped_high": high,
-            "shift": sums.shift(),
             "inputs": self._inputs(op),
-            "histogram": sums.histogram(),
-            "rms": math.sqrt(sums.signal / max(sums.values, 1)),
-            "label": self._labels.get(name, printable(name)),
+            **_on_grid(sums),
+            **_measures(sums),
         }
 
     def _inputs(self, op: Any) -> tuple[str, ...]:
@@ -143,6 +126,36 @@ class RowMaker:
             code = INPUT if k is None else graph.code(graph.ops[k])
             rows.append(Unmatched(graph.name(t), code, CANDIDATE, why))
         return rows
+
+
+def _on_grid(sums: Sums) -> dict[str, Any]:
+    grid, (low, high) = sums.grid, sums.clipped
+    ends = (sums.lo, sums.hi) if sums.lo <= sums.hi else (0.0, 0.0)
+    lsb = grid.scale if grid.known else None
+    return {
+        "scale": lsb,
+        "zero_point": grid.zero_point if lsb else None,
+        "grid": (grid.lo, grid.hi) if lsb else None,
+        "range": ends,
+        "wasted_bits": wasted(grid.lo, grid.hi, *ends) if lsb else 0.0,
+        "grid_sqnr_db": sums.grid_sqnr_db,
+        "mean_error_lsb": sums.mean_error / lsb if lsb else None,
+        "max_error_lsb": sums.max_error / lsb if lsb else None,
+        "clipped_low": low,
+        "clipped_high": high,
+    }
+
+
+def _measures(sums: Sums) -> dict[str, Any]:
+    return {
+        "sqnr_db": sums.sqnr_db,
+        "cosine": sums.cosine,
+        "mean_error": sums.mean_error,
+        "max_error": sums.max_error,
+        "shift": sums.shift(),
+        "rms": math.sqrt(sums.signal / max(sums.values, 1)),
+        "histogram": sums.histogram(),
+    }
 
 
 def wasted(lo: float, hi: float, low: float, high: float) -> float:

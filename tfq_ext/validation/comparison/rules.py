@@ -71,7 +71,7 @@ _RULES = (
         "compare-channels-lost",
         "warning",
         "One scale for all channels leaves next to nothing of the narrow ones.",
-        "Their weights keep less than 15 dB; the whole tensor's SQNR hides it, later layers do not.",
+        "Their weights keep under 15 dB; the whole tensor's SQNR hides it, later layers do not.",
         "Give every output channel a scale of its own (`--set weights.per_channel=true`).",
         "Krishnamoorthi 1806.08342, section 3.1; Nagel et al. 1906.04721, section 3.1",
     ),
@@ -119,11 +119,19 @@ def _layer(row: LayerRow) -> Iterator[Finding]:
         yield _at("compare-clipping", row, f"{row.clipped:.1%} of the values lie outside.")
     if row.wasted_bits > WASTED and row.grid is not None and row.range[0] < row.range[1]:
         yield _at("compare-wasted-bits", row, f"{row.wasted_bits:.1f} bits wasted.")
+    if _is_shifted(row, own):
+        assert row.own_shift is not None
+        message = (
+            f"Channel {row.own_shift.channel} is off by {row.own_shift.lsb:+.1f} LSB on average."
+        )
+        yield _at("compare-mean-shift", row, message)
+
+
+def _is_shifted(row: LayerRow, own: float) -> bool:
     shift = row.own_shift
-    if shift is not None and shift.lsb is not None and abs(shift.lsb) > SHIFTED:
-        if shift.share > EXPLAINS and own < HEARD_DB and "input-grid" not in row.causes:
-            message = f"Channel {shift.channel} is off by {shift.lsb:+.1f} LSB on average."
-            yield _at("compare-mean-shift", row, message)
+    if shift is None or shift.lsb is None or own >= HEARD_DB or "input-grid" in row.causes:
+        return False
+    return shift.share > EXPLAINS and abs(shift.lsb) > SHIFTED
 
 
 def _at(rule: str, row: LayerRow, message: str) -> Finding:

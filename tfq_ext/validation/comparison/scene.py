@@ -157,7 +157,7 @@ class Scene:
 
     def unmatched(self) -> tuple[Unmatched, ...]:
         """Tensors of either graph that no row will have, and why."""
-        return tuple([*self._left_candidate(), *self._left_reference(), *self._bodies()])
+        return (*self._left_candidate(), *self._left_reference(), *self._bodies())
 
     def _left_candidate(self) -> Iterator[Unmatched]:
         graph, known = self.candidate.graph, {m.candidate for m in self.matches}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from tfq_ext.validation.comparison.tensors import FLOAT, grid_of, is_real
 from tfq_ext.validation.comparison.values import LayerRow, Unmatched
 
 Arrays = Mapping[str, np.ndarray]
+Read = Callable[[int], np.ndarray]
+T = TypeVar("T")
 EXPLAINED = 4  # samples that are kept to take the noise of the worst layers apart
 
 
@@ -46,40 +48,36 @@ class Session:
         own: bool = True,
         threads: int = 2,
     ):
-        models = [
-            Model.parse(content, source=f"The {who}")
-            for content, who in ((reference, "reference"), (candidate, "candidate"))
-        ]
-        self.scene = Scene(*models, signature)
+        mine = Model.parse(reference, source="The reference")
+        other = Model.parse(candidate, source="The candidate")
+        self.scene = Scene(mine, other, signature)
         self.matches = list(self.scene.matches)
         self._refuse_strangers()
-        self._keepers = [
-            _named(who, lambda m=m, k=k, c=c: Keeper(m, signature=k, threads=threads, content=c))
-            for who, m, k, c in zip(
-                ("reference", "candidate"),
-                models,
-                self.scene.keys,
-                (reference, candidate),
-                strict=True,
-            )
-        ]
+        keys = self.scene.keys
+        self._keepers = (
+            _keeper("reference", mine, reference, keys[0], threads),
+            _keeper("candidate", other, candidate, keys[1], threads),
+        )
         self._lost: dict[int, str] = {}  # candidate tensor -> why it was given up
         self.sums = {m.candidate: Sums(self._grid(m.candidate)) for m in self.matches}
         self.outputs = [
             Match(p.reference, p.candidate, AS_OUTPUT) for p in self.scene.outputs if self._real(p)
         ]
         self.output_sums = [Sums(self._grid(m.candidate)) for m in self.outputs]
+        self.measures_own = own
+        self._bench_ops()
+        self._kept: list[dict[str, np.ndarray]] = []
+        self.samples = 0
+
+    def _bench_ops(self) -> None:
         known = {m.candidate: m.reference for m in self.matches}
         self.feeds = Feeds(self.scene.candidate, known)
-        producer = self.scene.candidate.graph.producer
-        ops = sorted({producer[t] for t in known if t in producer}) if own else []
+        makers = self.scene.candidate.graph.producer
+        ops = sorted({makers[t] for t in known if t in makers}) if self.measures_own else []
         self.own = Own(self.scene.candidate, ops, self.feeds)
         self.own_sums = {
-            t: Sums(self._grid(t), counting=False) for t in known if producer.get(t) in ops
+            t: Sums(self._grid(t), counting=False) for t in known if makers.get(t) in ops
         }
-        self._kept: list[dict[str, np.ndarray]] = []
-        self._measure_own = own
-        self.samples = 0
 
     def _refuse_strangers(self) -> None:
         if not any(m.by != "input" for m in self.matches) and not self.scene.outputs:
@@ -109,25 +107,24 @@ class Session:
                 self._measure(match, decoded, other, key)
         for match, sums in zip(self.outputs, self.output_sums, strict=True):
             self._add(sums, match, decoded(match.reference), other(match.candidate), key)
-        if self._measure_own:
+        if self.measures_own:
             self._own(decoded, other, key)
-        if self._measure_own and len(self._kept) < EXPLAINED:
+        if self.measures_own and len(self._kept) < EXPLAINED:
             self._kept.append({name: np.array(x) for name, x in inputs.items()})
         self.samples += 1
 
-    def _run(self, inputs: Arrays, key: int) -> tuple[Any, Any]:
-        fed = []
-        for side, view in enumerate(self.scene.views):
-            named = {}
-            for port in self.scene.inputs:
-                tensor = (port.reference, port.candidate)[side]
-                name = (port.name, port.other)[side]
-                named[name] = _encoded(view.graph, tensor, inputs[port.name], port.name, key)
-            fed.append(named)
-        return tuple(  # type: ignore[return-value]
-            _named(who, lambda k=k, f=f: k.invoke(f))
-            for who, k, f in zip(("reference", "candidate"), self._keepers, fed, strict=True)
-        )
+    def _run(self, inputs: Arrays, key: int) -> tuple[Read, Read]:
+        mine, other = self.scene.reference.graph, self.scene.candidate.graph
+        fed = {
+            p.name: _encoded(mine, p.reference, inputs[p.name], p.name, key)
+            for p in self.scene.inputs
+        }
+        read = _named("reference", lambda: self._keepers[0].invoke(fed))
+        codes = {
+            p.other: _encoded(other, p.candidate, inputs[p.name], p.name, key)
+            for p in self.scene.inputs
+        }
+        return read, _named("candidate", lambda: self._keepers[1].invoke(codes))
 
     def _measure(self, match: Match, mine: Any, other: Any, key: int) -> None:
         try:
@@ -175,7 +172,7 @@ class Session:
         maker = RowMaker(self)
         rows = [maker.row(m) for m in self.matches if m.candidate not in self._lost]
         outputs = [maker.output(m, s) for m, s in zip(self.outputs, self.output_sums, strict=True)]
-        if self._measure_own and self._kept:
+        if self.measures_own and self._kept:
             rows = Parts(self).explained(rows, self._kept)
         return tuple(rows), tuple(outputs), (*self.scene.unmatched(), *maker.lost(self._lost))
 
@@ -214,7 +211,11 @@ def _encoded(graph: Any, tensor: int, x: np.ndarray, name: str, key: int) -> np.
     return grid.encode(x.astype(np.float32, copy=False), np.dtype(dtype))
 
 
-def _named(who: str, run: Callable[[], Any]) -> Any:
+def _keeper(who: str, model: Model, content: bytes, key: str | None, threads: int) -> Keeper:
+    return _named(who, lambda: Keeper(model, signature=key, threads=threads, content=content))
+
+
+def _named(who: str, run: Callable[[], T]) -> T:
     """Errors say whose they are."""
     try:
         return run()

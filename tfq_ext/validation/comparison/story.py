@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfq_ext.errors import DataError, ModelError
+from tfq_ext.errors import DataError
 from tfq_ext.samples import Preprocess, open_samples, progress
+from tfq_ext.samples.spec import Sample
 from tfq_ext.tflite.arithmetic import INTEGER, arithmetic
 from tfq_ext.tflite.read import Model, describe, read_bytes
 from tfq_ext.validation.comparison.causes import judged
 from tfq_ext.validation.comparison.rules import findings
 from tfq_ext.validation.comparison.scene import Scene
 from tfq_ext.validation.comparison.values import Comparison
-from tfq_ext.validation.sandbox import Child, Limits
+from tfq_ext.validation.sandbox import Child, Limits, Remote
 
 SESSION = "tfq_ext.validation.comparison.session:Session"
 Source = str | os.PathLike[str] | bytes
@@ -65,18 +66,14 @@ def compare(
     float_content, notes = _float(reference, custom_objects)
     mine = Model.parse(float_content, source=_shown(reference, "the reference"))
     scene = Scene(mine, Model.parse(content, source=describe(candidate)), signature)
-    notes += _remarks(mine, scene)
     samples = open_samples(
         data, scene.input_specs(), preprocess=preprocess, limit=limit, seed=seed, shuffle=True
     )
+    watched = progress(samples, label="comparing", enabled=show_progress)
     options = {"signature": signature, "own": own, "threads": threads}
-    count = 0
     with Child(limits or Limits()) as child:
         session = child.make(SESSION, reference=float_content, candidate=content, **options)
-        for sample in progress(samples, label="comparing", enabled=show_progress):
-            session.call("add", dict(sample.inputs), sample.key)
-            count += 1
-        rows, outputs, unmatched = session.call("finish")
+        count, (rows, outputs, unmatched) = _fed(session, watched)
     done = judged(rows)
     return Comparison(
         reference=_shown(reference, "the reference"),
@@ -89,8 +86,17 @@ def compare(
         unmatched=unmatched,
         samples=count,
         findings=findings(done, outputs, unmatched),
-        notes=tuple([*notes, *samples.notes]),
+        notes=(*notes, *_remarks(mine, scene), *samples.notes),
     )
+
+
+def _fed(session: Remote, samples: Iterable[Sample]) -> tuple[int, Any]:
+    """All samples into the child; their number, and what came of them."""
+    count = 0
+    for sample in samples:
+        session.call("add", dict(sample.inputs), sample.key)
+        count += 1
+    return count, session.call("finish")
 
 
 def _float(
@@ -135,6 +141,3 @@ def _remarks(mine: Model, scene: Scene) -> list[str]:
 
 def _shown(source: Any, otherwise: str) -> str:
     return str(source) if isinstance(source, str | os.PathLike) else otherwise
-
-
-__all__ = ["ModelError", "compare"]

@@ -39,10 +39,11 @@ def from_profile(profile: Any) -> XnnpackCoverage:
     breaks = tuple(
         f"{b.op} (op {b.index}): {b.why}" for b in profile.breaks if b.stops == "XNNPACK"
     )
+    timed = profile.available and sum(row.share for row in profile.ops) > 0
     return XnnpackCoverage(
         taken=len(rows) - len(left),
         ops=len(rows),
-        share=profile.xnnpack_share if profile.available else None,
+        share=profile.xnnpack_share if timed else None,
         partitions=len(profile.partitions),
         left=left,
         breaks=breaks,

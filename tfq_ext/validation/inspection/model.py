@@ -124,9 +124,43 @@ class Inspection:
             and (name is None or fnmatchcase(row.tensor, name))
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, with the figures that are computed from the rows."""
+    def select_tensors(
+        self, op: str | None = None, name: str | None = None
+    ) -> tuple[TensorRow, ...]:
+        """Tensors that an op fitting `op` reads or makes and whose name fits `name`."""
+        near = {(row.subgraph, t) for row in self.select(op) for t in (*row.reads, *row.makes)}
+        return tuple(
+            row
+            for row in self.tensors
+            if (op is None or (row.subgraph, row.index) in near)
+            and (name is None or fnmatchcase(row.name, name))
+        )
+
+    def select_weights(
+        self, op: str | None = None, name: str | None = None
+    ) -> tuple[WeightRow, ...]:
+        """Weights of ops fitting `op` where their own name or their op's tensor fits `name`."""
+        by_op = {(row.subgraph, row.index) for row in self.select(op)}
+        by_both = {(row.subgraph, row.index) for row in self.select(op, name)}
+        return tuple(
+            row
+            for row in self.weights
+            if (key := (row.subgraph, row.op_index)) in by_both
+            or (key in by_op and name is not None and fnmatchcase(row.tensor, name))
+        )
+
+    def to_dict(self, op: str | None = None, name: str | None = None) -> dict[str, Any]:
+        """Plain values, with the figures that are computed from the rows.
+
+        Args:
+            op, name: leave only the ops, tensors and weights that `select` and its like give;
+                all figures stay those of the whole file.
+        """
         values = asdict(self)
+        if op is not None or name is not None:
+            values["ops"] = [asdict(row) for row in self.select(op, name)]
+            values["tensors"] = [asdict(row) for row in self.select_tensors(op, name)]
+            values["weights"] = [asdict(row) for row in self.select_weights(op, name)]
         values["coverage"] |= {
             "share_ops": self.coverage.share_ops,
             "share_macs": self.coverage.share_macs,
@@ -138,11 +172,11 @@ class Inspection:
         values["outputs"] = [asdict(row) for row in self.outputs]
         return values
 
-    def to_json(self) -> str:
+    def to_json(self, op: str | None = None, name: str | None = None) -> str:
         """`to_dict` as JSON."""
         from tfq_ext.report.machine import dumps
 
-        return dumps(self.to_dict())
+        return dumps(self.to_dict(op, name))
 
     def __str__(self) -> str:
         from tfq_ext.report.inspect_text import to_text

@@ -153,9 +153,9 @@ def _codes(call: Call, layer: Layer) -> Integers:
 
 
 def _wide(call: Call) -> bool:
-    """Convolutions of int16: 64-bit accumulators unless the file has an int32 bias."""
+    """int16 but for FULLY_CONNECTED: 64-bit accumulators unless the bias is int32."""
     bias = 3 if call.code == "TRANSPOSE_CONV" else 2
-    if call.code in ("FULLY_CONNECTED", "BATCH_MATMUL"):
+    if call.code == "FULLY_CONNECTED":
         return False
     return not call.has(bias) or call.grid(bias).dtype == "int64"
 

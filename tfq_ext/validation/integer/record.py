@@ -15,6 +15,8 @@ from tfq_ext.tflite.run import (
     is_stateful,
     open_interpreter,
 )
+from tfq_ext.tflite.runner import Port
+from tfq_ext.tflite.stage import stage
 from tfq_ext.validation.integer.call import Array, Call, Grid
 
 Read = Callable[[int], Array]
@@ -43,34 +45,47 @@ class Recorder:
         self._interpreter = open_interpreter(
             self._content, keep=True, allocate=False, kernels=self._kernels
         )
+        details = {d["index"]: d for d in self._interpreter.get_input_details()}
+        self._ports = {name: Port.of(name, details[t]) for name, t in self._names.items()}
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def invoke(self, inputs: Mapping[str, Array]) -> Read:
-        """Run one sample of codes; returns `read(tensor index) -> copy of its values`."""
+        """Run one sample of reals (ids and masks as they are).
+
+        Returns:
+            `read(tensor index) -> values`, a copy.
+
+        Raises:
+            ModelError: LiteRT cannot load or run it. DataError: an input that has no code.
+        """
         if self._interpreter is None or self._stateful:
             self._open()
+        codes = {name: port.encode(inputs[name]) for name, port in self._ports.items()}
         try:
-            self._feed(inputs)
+            self._feed(codes)
+            stage("invoke")
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"LiteRT could not run the model: {error}") from None
         return lambda i: np.asarray(self._interpreter.get_tensor(i))
 
-    def delegated(self) -> frozenset[int]:
-        """Tensors that the delegate writes; empty where LiteRT does not tell."""
-        details = getattr(self._interpreter, "_get_ops_details", list)()
-        taken = [d["outputs"] for d in details if d["op_name"] == "DELEGATE"]
+    def delegated(self) -> frozenset[int] | None:
+        """Tensors that the delegate writes; None where LiteRT does not tell."""
+        details = getattr(self._interpreter, "_get_ops_details", None)
+        if details is None:
+            return None
+        taken = [d["outputs"] for d in details() if d["op_name"] == "DELEGATE"]
         return frozenset(int(t) for outputs in taken for t in outputs)
 
-    def _feed(self, inputs: Mapping[str, Array]) -> None:
-        shapes = {name: np.shape(inputs[name]) for name in self._names}
+    def _feed(self, codes: Mapping[str, Array]) -> None:
+        shapes = {name: np.shape(x) for name, x in codes.items()}
         if shapes != self._shapes:
-            for name, i in self._names.items():
-                self._interpreter.resize_tensor_input(i, list(shapes[name]))
+            for name, port in self._ports.items():
+                self._interpreter.resize_tensor_input(port.index, list(shapes[name]))
             allocate_tensors(self._interpreter)
             self._shapes = shapes
-        for name, i in self._names.items():
-            self._interpreter.set_tensor(i, inputs[name])
+        for name, port in self._ports.items():
+            self._interpreter.set_tensor(port.index, codes[name])
 
 
 def primary_signature(model: Model) -> str | None:

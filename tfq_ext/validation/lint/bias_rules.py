@@ -67,14 +67,14 @@ def bias_scale(s: Subject) -> Iterator[Finding]:
         codes = s.constant(op.graph, bias)
         if stated is None or x is None or w is None or codes is None:
             continue
-        used = np.float64(x.scale) * w.scales.astype(np.float64)
+        used = np.float64(x.scale) * w.scales
         if not np.all(np.isfinite(used) & (used > 0)):
             continue
         if len(stated.scales) not in (1, codes.size) or len(used) not in (1, codes.size):
             text = f"{len(stated.scales)} scales for {codes.size} biases"
             rows.append((np.inf, op, bias, text))
             continue
-        off = stated.scales.astype(np.float64) / used
+        off = stated.scales / used
         live = np.broadcast_to(codes.reshape(-1) != 0, codes.size)
         wrong = np.abs(off - 1) if len(off) != codes.size else np.where(live, np.abs(off - 1), 0)
         worst = int(np.argmax(np.nan_to_num(wrong, nan=np.inf)))
@@ -92,7 +92,7 @@ def _effect(s: Subject, op: Op, codes: np.ndarray, stated: np.ndarray, used: np.
     if y is None:
         return ""
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(codes.reshape(-1) * (stated.astype(np.float64) - used))
+        error = np.abs(codes.reshape(-1) * (stated - used))
     if not np.isfinite(error).all():
         return ""
     return f"; the bias is off by up to {error.max() / y.scale:.3g} codes of the output"
@@ -132,7 +132,7 @@ def _cap(s: Subject, op: Op, bias: int, ends: np.ndarray) -> str:
     grid = s.grid(op.graph, bias)
     if grid is None or y is None or len(grid.scales) not in (1, ends.size):
         return ""
-    caps = EDGE * np.broadcast_to(grid.scales.astype(np.float64), ends.size)[ends]
+    caps = EDGE * np.broadcast_to(grid.scales, ends.size)[ends]
     return f", so capped at {caps.min() / y.scale:.3g} codes of the output"
 
 

@@ -56,9 +56,7 @@ def naturals(s: Subject, op: Op) -> list[Natural]:
 
 def _seen(s: Subject, op: Op, tensor: int) -> Natural | None:
     """From the observation run: of the float reference by name, else of the file itself."""
-    name = op.graph.name(tensor)
-    if s.reference is not None and name in s.reference:
-        r = s.reference[name]
+    if (r := s.real_range(op.graph, tensor)) is not None:
         return Natural(min(r.min, 0.0), max(r.max, 0.0), "in the float model")
     seen, grid = s.seen(op.graph, tensor), s.activation_grid(op.graph, tensor)
     if seen is None or grid is None:

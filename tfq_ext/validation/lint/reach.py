@@ -47,7 +47,7 @@ def weighted(s: Subject, w: Weight) -> tuple[np.ndarray, np.ndarray] | None:
     if w.fact.data >= len(op.inputs):
         return None
     x = s.activation_grid(op.graph, op.inputs[w.fact.data])
-    scales = w.grid.scales.astype(np.float64)
+    scales = w.grid.scales
     if x is None or len(scales) not in (1, len(w.channels)) or not np.isfinite(scales).all():
         return None
     zeros = w.grid.zeros if len(w.grid.zeros) == len(scales) else w.grid.zeros[:1]
@@ -62,7 +62,7 @@ def _bias(s: Subject, op: Op, scales: np.ndarray, channels: int) -> np.ndarray:
     """As the kernel adds it: codes times s_x s_w."""
     tensor = bias_of(s, op)
     codes = s.constant(op.graph, tensor) if tensor >= 0 else None
-    if codes is None or codes.size != channels:
+    if codes is None or codes.size != channels or codes.dtype.kind != "i":
         return np.zeros(channels)
     return np.asarray(codes.reshape(-1).astype(np.float64) * scales)
 

@@ -68,7 +68,7 @@ class TensorGrid:
     """The grid that a file states for a tensor, as it stands there (it may be nonsense).
 
     Args:
-        scales: float32[C] or [1]; zeros: int64[C] or [1].
+        scales: float64[C] or [1], float32 values; zeros: int64[C] or [1].
         axis: of the tensor, where C > 1.
         dtype: "int8", ...
     """
@@ -172,7 +172,8 @@ class Subject:
         if tensor < 0 or not has_grid(graph, tensor):
             return None
         q = graph.tensors[tensor].quantization
-        scales = np.asarray(q.scale, np.float32)
+        with np.errstate(invalid="ignore"):  # signalling NaN
+            scales = np.asarray(q.scale, np.float64)
         given = () if q.zeroPoint is None else q.zeroPoint
         zeros = np.asarray(given, np.int64) if len(given) else np.zeros(1, np.int64)
         return TensorGrid(scales, zeros, int(q.quantizedDimension or 0), graph.dtype(tensor))
@@ -224,6 +225,14 @@ class Subject:
         """The ops that read a tensor."""
         found = graph.consumers.get(tensor, [])
         return [Op(graph, k, graph.ops[k], graph.code(graph.ops[k])) for k in found]
+
+    def real_range(self, graph: Graph, tensor: int) -> Range | None:
+        """The range in the float reference, by the tensor's name or that of its DEQUANTIZE."""
+        if self.reference is None:
+            return None
+        behind = [r.outputs[0] for r in self.readers(graph, tensor) if r.code == "DEQUANTIZE"]
+        names = (graph.name(t) for t in [tensor, *behind])
+        return next((self.reference[n] for n in names if n in self.reference), None)
 
     def seen(self, graph: Graph, tensor: int) -> Observed | None:
         """What the observation run saw of a tensor."""

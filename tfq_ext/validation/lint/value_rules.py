@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from tfq_ext.tflite.arithmetic import INTEGER
 from tfq_ext.tflite.facts import FIXED_OUTPUT, SAME_GRID
+from tfq_ext.tflite.read import Graph
 from tfq_ext.validation.finding import Finding, Rule
 from tfq_ext.validation.lint.reach import OF_ACTIVATION
 from tfq_ext.validation.lint.rule import REFERENCE, VALUES, LintRule
 from tfq_ext.validation.lint.subject import LIMITS, Op, Subject, TensorGrid
 
 SATURATED = 0.01  # share of values at an end of the grid
+AT_LEAST = 10  # values there: the extremes of few values lie at the ends of an honest range too
 UNUSED = 1 / 8  # of the codes: three bits wasted
 OUTSIDE = 0.01  # share of fed values beyond the input's grid
 TOO_WIDE = 8.0
@@ -82,7 +84,7 @@ def saturating(s: Subject) -> Iterator[Finding]:
         low, high = grid.range
         below = seen.at_low if low > clamp[0] + grid.scale else 0.0
         above = seen.at_high if high < clamp[1] - grid.scale else 0.0
-        if max(below, above) > SATURATED:
+        if max(below, above) > SATURATED and max(below, above) * seen.count >= AT_LEAST:
             text = (
                 f"{below:.2%} of the values lie at the low end ({low:.3g}) and {above:.2%} at the "
                 f"high end ({high:.3g})."
@@ -122,25 +124,40 @@ def stuck_tensor(s: Subject) -> Iterator[Finding]:
 
 
 def input_clipped(s: Subject) -> Iterator[Finding]:
-    """What was fed, before it was encoded."""
+    """Integer inputs by what was fed, before it was encoded; float ones at their QUANTIZE."""
     for graph in s.model.graphs:
         for t in graph.inputs:
-            seen, grid = s.seen(graph, t), s.activation_grid(graph, t)
-            if seen is not None and grid is not None and seen.outside > OUTSIDE:
-                low, high = grid.range
+            found = _outside(s, graph, t)
+            if found is not None and found[0] > OUTSIDE:
+                share, (low, high) = found
                 text = (
-                    f"{seen.outside:.1%} of the input values lie outside [{low:.4g}, {high:.4g}], "
+                    f"{share:.1%} of the input values lie outside [{low:.4g}, {high:.4g}], "
                     "which is all that this input takes."
                 )
                 yield INPUT_CLIPPED.at(text, tensor=graph.name(t), subgraph=graph.index)
 
 
+def _outside(s: Subject, graph: Graph, t: int) -> tuple[float, tuple[float, float]] | None:
+    """Share of an input's values beyond its grid, and that grid's range."""
+    seen, grid = s.seen(graph, t), s.activation_grid(graph, t)
+    if seen is not None and grid is not None:
+        return seen.outside, grid.range
+    made = [r.outputs[0] for r in s.readers(graph, t) if r.code == "QUANTIZE" and r.outputs]
+    grid = s.activation_grid(graph, made[0]) if len(made) == 1 else None
+    codes = s.seen(graph, made[0]) if made else None
+    if seen is None or grid is None or codes is None:
+        return None
+    low, high = grid.range
+    below = codes.at_low if seen.low < low - grid.scale else 0.0
+    above = codes.at_high if seen.high > high + grid.scale else 0.0
+    return below + above, grid.range
+
+
 def range_unlike_float(s: Subject) -> Iterator[Finding]:
     """Tensors of both files that have one name."""
-    assert s.reference is not None
     rows = []
     for op, t, grid in _own(s):
-        real = s.reference.get(op.graph.name(t))
+        real = s.real_range(op.graph, t)
         if real is None or real.width <= 0 or grid.dtype == "int16" or _joined(s, op, t):
             continue
         low, high = grid.range

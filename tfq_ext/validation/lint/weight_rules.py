@@ -209,7 +209,7 @@ def channel_spread(s: Subject) -> Iterator[Finding]:
     """Weights with channels of very different scale, the widest first."""
     rows = []
     for w in s.weights:
-        live = w.grid.scales[np.isfinite(w.grid.scales) & (w.grid.scales > 0)].astype(np.float64)
+        live = w.grid.scales[np.isfinite(w.grid.scales) & (w.grid.scales > 0)]
         if len(live) > 1 and live.max() > SPREAD * live.min():
             rows.append((live.max() / live.min(), live, w))
     for ratio, live, w in sorted(rows, key=lambda row: -row[0]):

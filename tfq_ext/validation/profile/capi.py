@@ -16,6 +16,7 @@ from tfq_ext.errors import TfqError
 LIBRARY = "libLiteRt.so"
 CPU = 1  # kLiteRtHwAcceleratorCpu
 WRITE = 1  # kLiteRtTensorBufferLockModeWrite
+HOST = 1  # kLiteRtTensorBufferTypeHostMemory
 RANK = 8
 
 Handle = c.c_void_p
@@ -84,7 +85,8 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "GetCompiledModelOutputTensorLayouts": (Handle, _S, _S, c.POINTER(Layout), c.c_bool),
     "GetCompiledModelInputBufferRequirements": (Handle, _S, _S, _OUT),
     "GetCompiledModelOutputBufferRequirements": (Handle, _S, _S, _OUT),
-    "CreateManagedTensorBufferFromRequirements": (Handle, _TYPE, Handle, _OUT),
+    "GetTensorBufferRequirementsBufferSize": (Handle, _SIZE_OUT),
+    "CreateManagedTensorBuffer": (Handle, _I, _TYPE, _S, _OUT),
     "GetTensorBufferSize": (Handle, _SIZE_OUT),
     "LockTensorBuffer": (Handle, _OUT, _I),
     "UnlockTensorBuffer": (Handle,),

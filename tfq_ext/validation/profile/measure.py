@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from tfq_ext.validation.profile.rows import (
     Profile,
 )
 from tfq_ext.validation.profile.session import Event
-from tfq_ext.validation.sandbox import Child, Limits, ModelDied
+from tfq_ext.validation.sandbox import Child, Limits
 from tfq_ext.validation.seat.disk import on_disk
 
 SEAT = "tfq_ext.validation.seat.seat:Seat"
@@ -55,7 +54,7 @@ def profile_model(
         kernels, threads, signature: how to run it, as in `bench`.
         runs: recorded runs, over whose middle half the times are averaged.
         seed: of the noise.
-        limits: of each of the two child processes.
+        limits: of the child process.
         library: path of LiteRT's C library; None: the wheel's.
 
     Returns:
@@ -66,33 +65,19 @@ def profile_model(
         path = paths["model"]
         graph = Model.load(path).graph_of(signature)
         way: dict[str, Any] = {"kernels": kernels, "threads": threads, "signature": signature}
+        nodes: Nodes | None = None
         with Child(limits) as child:
             try:
                 seat = child.make(SEAT, str(path), inputs=inputs and dict(inputs), seed=seed, **way)
                 codes, nodes = seat.call("codes"), seat.call("delegates")
-                steady = float(seat.call("turn"))
-            except ModelError as error:
-                return _without(graph, None, str(error), way)
-        try:
-            events = _record(path, codes, way, runs if steady < LONG_MS else 3, limits, library)
-        except (Unavailable, ModelDied) as error:
-            return _without(graph, nodes, str(error), way)
+                few = min(runs, 3) if float(seat.call("turn")) > LONG_MS else runs
+                seat.drop()
+                events: list[Event] = child.call(
+                    RECORD, str(path), dict(codes), runs=few, library=library, **way
+                )
+            except (ModelError, Unavailable) as error:
+                return _without(graph, nodes, str(error), way)
     return build(graph, events, nodes, way)
-
-
-def _record(
-    path: Path,
-    codes: Mapping[str, np.ndarray],
-    way: Mapping[str, Any],
-    runs: int,
-    limits: Limits | None,
-    library: str | None,
-) -> list[Event]:
-    with Child(limits) as child:
-        events: list[Event] = child.call(
-            RECORD, str(path), dict(codes), runs=runs, library=library, **way
-        )
-    return events
 
 
 Nodes = list[tuple[list[int], list[int]]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from tfq_ext.tflite.read import Model, read_bytes
 from tfq_ext.tflite.stage import stage
 from tfq_ext.validation.profile.capi import (
     CPU,
+    HOST,
     RANK,
     WRITE,
     Handle,
@@ -28,6 +30,8 @@ from tfq_ext.validation.seat.kernels import KERNELS
 # LiteRtProfilerEventType
 WHOLE, OPERATOR, DELEGATE_INNER, DELEGATE_OP = 1, 2, 4, 8
 INVOKE = "Invoke"
+WIDEST = 8  # bytes of the widest element
+SLACK = 256  # bytes that XNNPACK may read past the end
 
 
 @dataclass(frozen=True)
@@ -181,8 +185,11 @@ class _Session:
             needs = self._lib.handle(
                 f"GetCompiledModel{side}BufferRequirements", self._compiled, self._index, k
             )
+            # The requirements keep the size from before a resize.
+            size = self._lib.size("GetTensorBufferRequirementsBufferSize", needs)
+            size = max(size, WIDEST * math.prod(shape)) + SLACK
             made[k] = self._lib.handle(
-                "CreateManagedTensorBufferFromRequirements", self._env, c.byref(kind), needs
+                "CreateManagedTensorBuffer", self._env, HOST, c.byref(kind), size
             ).value
         return made
 

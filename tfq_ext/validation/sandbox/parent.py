@@ -42,19 +42,20 @@ class Child:
         self._lock = threading.Lock()
         self._streaming = 0  # thread that holds a stream
         self._ready = False
+        self._notes: list[str] = []  # warnings that came before the answer
         self._known = {""}  # targets that are imported; "" stands for methods
         self._death: tuple[str, str, str, str] | None = None  # as ModelDied takes it
 
-    def call(self, target: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, target: str, /, *args: Any, **kwargs: Any) -> Any:
         """The value of a function."""
         return self._request("call", target=target, args=list(args), kwargs=kwargs)
 
-    def make(self, target: str, *args: Any, **kwargs: Any) -> Remote:
+    def make(self, target: str, /, *args: Any, **kwargs: Any) -> Remote:
         """An object that lives in the child."""
         number = self._request("make", target=target, args=list(args), kwargs=kwargs)
         return Remote(self, int(number))
 
-    def stream(self, target: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
+    def stream(self, target: str, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
         """What a generator yields, as it comes.
 
         Closing it early stops the generator; a child that does not come to its next value within
@@ -71,6 +72,8 @@ class Child:
     def _items(self, target: str) -> Iterator[Any]:
         kind, value = self._receive(target)
         while kind == "item":
+            notes, self._notes = self._notes, []
+            _warn(notes)
             try:
                 yield value
             except GeneratorExit:
@@ -144,7 +147,12 @@ class Child:
         target = str(request.get("target", ""))
         with self._turn():
             self._send(kind, request)
-            return self._receive(target)[1]
+            try:
+                value = self._receive(target)[1]
+            finally:
+                notes, self._notes = self._notes, []
+        _warn(notes)
+        return value
 
     def _send(self, kind: str, request: Any) -> None:
         if not self._ready:
@@ -175,7 +183,7 @@ class Child:
             if kind == "begun":
                 self._known.add(target)
             else:
-                warnings.warn(str(value), TfqWarning, stacklevel=5)
+                self._notes.append(str(value))
             kind, value = self._next(seconds)
         if kind == "memory":
             self._died("memory", f"out of memory ({self.limits.memory_text})")
@@ -213,7 +221,7 @@ class Remote:
         self.child = child
         self._number = number
 
-    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """The value of a method ("__call__" calls the object itself)."""
         return self.child._request(
             "method", number=self._number, name=method, args=list(args), kwargs=kwargs
@@ -227,6 +235,11 @@ class Remote:
         """Let the child forget the object and its memory."""
         if self.child.alive:
             self.child._request("drop", number=self._number)
+
+
+def _warn(notes: list[str]) -> None:
+    for note in notes:
+        warnings.warn(note, TfqWarning, stacklevel=4)
 
 
 def _error(path: str, args: list[str], attributes: dict[str, Any]) -> TfqError:

@@ -41,6 +41,7 @@ class Process:
             finally:
                 theirs.close()
                 os.close(life)
+        self._swept = False
         self._tail = bytearray()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -63,7 +64,10 @@ class Process:
     @property
     def running(self) -> bool:
         """Whether it still is."""
-        return self._popen.poll() is None
+        if self._popen.poll() is None:
+            return True
+        self._sweep()
+        return False
 
     def _listen(self) -> None:
         out = self._popen.stdout
@@ -75,22 +79,34 @@ class Process:
 
     def kill(self) -> None:
         """End the child and what it started, now."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
+        if self.running:
+            self._kill_group()
 
-    def wait(self, seconds: float) -> int | None:
+    def wait(self, seconds: float | None) -> int | None:
         """Exit status, negative for a signal; None if it still runs."""
         try:
-            return self._popen.wait(seconds)
+            status = self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
+        self._sweep()
+        return status
+
+    def _sweep(self) -> None:
+        """End what a dead child started; once, for its number may soon be somebody else's."""
+        if not self._swept:
+            self._swept = True
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Let go of everything; kills what still runs. May be called twice."""
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
         self.kill()
-        self._popen.wait()
+        self.wait(None)
         self.sock.close()
         self._listener.join(1.0)
         if self._popen.stdout is not None and not self._listener.is_alive():

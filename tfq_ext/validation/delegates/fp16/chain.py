@@ -2,7 +2,8 @@
 
     acc <- f16(acc + f16(x w))     over ky, kx, c; then f16(acc + bias); then the activation
 
-Source: bit-exact with LiteRT's GPU accelerator for 1x1 and most 3x3 convolutions (FACTS). Both
+Source: bit-exact with LiteRT's GPU accelerator for 3x3 convolutions and for 1x1 of 64 positions on;
+with fewer it shares the channels among threads, and errs less. Both
 roundings are done in float32: a product of two fp16 is exact in it (22 bits), and 24 bits are
 2 * 11 + 2, so that rounding a sum twice gives what rounding it once gives.
 """

@@ -1,0 +1,65 @@
+"""Other people's .tflite files (TFQ_ZOO) through validate: every one is judged, none harms us."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import tfq_ext as tfq
+from tfq_ext.errors import TfqError
+from tfq_ext.validation.finding import SEVERITIES
+from tfq_ext.validation.verdict import NotChecked
+
+ZOO = Path(os.environ.get("TFQ_ZOO", "does-not-exist"))
+FILES = sorted(ZOO.glob("*.tflite"))
+ROWS: dict[str, tuple[str, ...]] = {}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.data,
+    pytest.mark.skipif(not FILES, reason="set TFQ_ZOO to a folder of third-party models"),
+]
+
+
+@pytest.mark.parametrize("path", FILES, ids=[p.name for p in FILES])
+def test_is_judged(path):
+    try:
+        found = tfq.validate(path, runs=3)
+    except TfqError as error:
+        ROWS[path.name] = ("refused", "", "", "", str(error))
+        assert 20 < len(str(error)) < 700
+        return
+    (gate,) = found.gates
+    counts = [
+        sum(f.severity == severity for f in found.findings) for severity in reversed(SEVERITIES)
+    ]
+    latency = found.latency
+    ms = "" if isinstance(latency, NotChecked) else f"{latency.row(found.name).median_ms:.3g} ms"
+    why = "; ".join(sorted({f.rule.id for f in found.findings if f.severity == "error"}))
+    ROWS[path.name] = (gate.verdict, found.inspection.kind, "/".join(map(str, counts)), ms, why)
+    assert gate.verdict in ("pass", "fail")
+    assert found.to_html().endswith("</html>\n") or found.to_html().endswith("</html>")
+    if gate.verdict == "fail":
+        assert gate.value  # says what went wrong
+
+
+def test_the_table(capsys):
+    if len(ROWS) < len(FILES):
+        pytest.skip("only some of the files were judged in this run")
+    width = max(map(len, ROWS))
+    with capsys.disabled():
+        print(f"\n{'file':{width}}  runs     kind  error/warning/info  time  what is wrong")
+        for name, row in ROWS.items():
+            print(f"{name:{width}}  " + "  ".join(cell or "-" for cell in row))
+    assert len(ROWS) == len(FILES)
+
+
+def test_the_broken_hand_model_is_found_out():
+    """Published with scales of 329 and 1216; whatever comes in, zeros come out."""
+    bad = [p for p in FILES if "hand" in p.name and "int8" in p.name]
+    if not bad:
+        pytest.skip("the hand models are not in this zoo")
+    caught = [p.name for p in bad if tfq.validate(p, runs=3).exit_code == 1]
+    assert caught, f"none of {[p.name for p in bad]} failed"
