@@ -96,6 +96,5 @@ def case(k: int) -> tuple[str, bytes]:
     name = rng.choice(sorted(seeds()))
     kind = rng.choice(_DRAWN)
     data = bytearray(seeds()[name])
-    # Half of the damage goes to the structure: the constants are most of a file, and harmless.
     MUTATIONS[kind](data, rng)
     return f"case {k}: {kind} of {name!r}", bytes(data)

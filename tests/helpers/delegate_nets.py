@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from one_op import CONV, EXAMPLES, Example, Net, X, build, f32
-from small_nets import conv_options
+from one_op import CONV, EXAMPLES, Example, Net, X, build, f32, observe, weights_of
+from small_nets import conv_options, images, residual
 
+from tfq_ext.emit.patched import static
+from tfq_ext.emit.plan import Plan
 from tfq_ext.tflite.read import Model
 from tfq_ext.validation.delegates.inputs import open_inputs
 from tfq_ext.validation.delegates.log import read_log
@@ -136,3 +138,10 @@ def with_refused() -> Model:
     return net.done("n3")
 
 
+def quantized(bits: int) -> bytes:
+    """The small residual net with 8-bit weights and activations of so many bits."""
+    model = residual()
+    ops = frozenset(model.graphs[0].name(int(op.outputs[0])) for op in model.graphs[0].ops)
+    ranges = observe(model, {"image": images(1)})
+    plan = Plan(ranges, weights_of(model), int16=ops if bits == 16 else frozenset())
+    return static.emit(model, plan).content

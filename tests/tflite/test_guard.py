@@ -68,7 +68,7 @@ def empty_buffer(builder: flatbuffers.Builder) -> int:
 def one_tensor_many_times() -> bytes:
     b = flatbuffers.Builder(0)
     t = tensor(b, Name=b.CreateString("t"))
-    return finish(b, [graph(b, [t] * 200_000)], [empty_buffer(b)])
+    return finish(b, [graph(b, [t] * 40_000)], [empty_buffer(b)])
 
 
 def one_subgraph_many_times() -> bytes:

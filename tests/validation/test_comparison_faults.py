@@ -13,6 +13,7 @@ from tfq_ext.tflite.bits import pack
 from tfq_ext.tflite.read import Model
 from tfq_ext.validation.comparison import CAUSES, Comparison, compare
 from tfq_ext.validation.comparison.causes import VICTIM
+from tfq_ext.validation.sandbox import Child
 
 
 def constant(model: Model, name: str):
@@ -44,8 +45,16 @@ def reference() -> Model:
     return residual()
 
 
-def run(reference: Model, candidate: Model) -> Comparison:
-    return compare(reference.to_bytes(), candidate.to_bytes(), images(16), show_progress=False)
+@pytest.fixture(scope="module")
+def run():
+    """compare() in a child that all tests of this file share."""
+    with Child() as child:
+
+        def go(reference: Model, candidate: Model) -> Comparison:
+            both = reference.to_bytes(), candidate.to_bytes()
+            return compare(*both, images(16), show_progress=False, child=child)
+
+        yield go
 
 
 def named(found: Comparison, cause: str, layer: str):
@@ -57,7 +66,7 @@ def named(found: Comparison, cause: str, layer: str):
     return row
 
 
-def test_a_sound_file_has_no_culprit(reference):
+def test_a_sound_file_has_no_culprit(run, reference):
     found = run(reference, integer(reference))
     assert not found.culprits
     assert not found.findings
@@ -66,7 +75,7 @@ def test_a_sound_file_has_no_culprit(reference):
 
 
 @pytest.mark.parametrize("layer", ["branch", "deep"])
-def test_a_clipped_range_is_named(reference, layer):
+def test_a_clipped_range_is_named(run, reference, layer):
     candidate = integer(reference)
     # Half the scale at one zero point: both ends are cut in half.
     q = activation(candidate, layer)
@@ -94,7 +103,7 @@ def rescale_bias_of_readers(model: Model) -> None:
         model.tree.buffers[b.buffer].data = pack(values, "int32")
 
 
-def test_too_wide_a_range_is_named_with_the_bits(reference):
+def test_too_wide_a_range_is_named_with_the_bits(run, reference):
     candidate = integer(reference)
     q = activation(candidate, "branch")
     q.scale = np.float32(q.scale) * np.float32(16)
@@ -104,7 +113,7 @@ def test_too_wide_a_range_is_named_with_the_bits(reference):
     assert f"{row.wasted_bits:.1f} bits wasted" in row.verdict
 
 
-def test_a_shifted_bias_is_named_with_its_channel(reference):
+def test_a_shifted_bias_is_named_with_its_channel(run, reference):
     candidate = integer(reference)
     graph = candidate.graphs[0]
     bias = int(op_inputs(candidate, "CONV_2D", 1)[2])
@@ -135,7 +144,7 @@ def requantize(model: Model, nth: int, scale: np.ndarray, levels: int) -> None:
     rescale_bias_of_readers(model)
 
 
-def test_per_tensor_weights_of_unequal_channels_are_named():
+def test_per_tensor_weights_of_unequal_channels_are_named(run):
     reference = residual(spread=200.0)
     candidate = integer(reference)
     w = np.abs(np.array(reference.graphs[0].constant(reference.graphs[0].by_name["w1"])))
@@ -148,7 +157,7 @@ def test_per_tensor_weights_of_unequal_channels_are_named():
     assert "compare-channels-lost" in {f.rule.id for f in found.findings}
 
 
-def test_four_bit_weights_are_named(reference):
+def test_four_bit_weights_are_named(run, reference):
     candidate = integer(reference)
     w = np.abs(np.array(reference.graphs[0].constant(reference.graphs[0].by_name["w2"])))
     requantize(candidate, 1, np.float32(w.reshape(8, -1).max(axis=1) / 7), 7)
@@ -163,7 +172,7 @@ def test_four_bit_weights_are_named(reference):
     assert "4-bit" in row.verdict
 
 
-def test_other_weights_are_named(reference):
+def test_other_weights_are_named(run, reference):
     candidate = integer(reference)
     graph = candidate.graphs[0]
     w = int(op_inputs(candidate, "CONV_2D", 1)[1])
@@ -174,7 +183,7 @@ def test_other_weights_are_named(reference):
     assert row.weight_sqnr_db < 15
 
 
-def test_layers_behind_the_culprit_are_victims(reference):
+def test_layers_behind_the_culprit_are_victims(run, reference):
     candidate = integer(reference)
     graph = candidate.graphs[0]
     w = int(op_inputs(candidate, "CONV_2D", 0)[1])
@@ -189,7 +198,7 @@ def test_layers_behind_the_culprit_are_victims(reference):
     assert all(r.own_sqnr_db > r.sqnr_db + 5 for r in behind)
 
 
-def test_every_bad_layer_has_words_and_known_causes(reference):
+def test_every_bad_layer_has_words_and_known_causes(run, reference):
     candidate = integer(reference)
     q = activation(candidate, "sum")
     q.scale = np.float32(q.scale) * np.float32(0.3)

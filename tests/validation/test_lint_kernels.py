@@ -9,7 +9,7 @@ import numpy as np
 import one_op
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from lint_examples import CODES, X_SCALE, X_ZERO, dense
+from lint_build import CODES, X_SCALE, X_ZERO, dense
 from one_op import EXAMPLES
 
 from tfq_ext.emit.patched import static

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import one_op
 import pytest
-from lint_examples import dense, join, picture
+from lint_build import dense, join, picture
 from small_nets import images, residual
 
 from tfq_ext.emit.patched import static

@@ -24,7 +24,7 @@ CONV, ADD = "Convolution (NHWC, F32) IGEMM", "Add (ND)"
 
 
 @pytest.mark.parametrize(
-    "tag, code, expected",
+    ("tag", "code", "expected"),
     [
         ("Fully Connected (NC, QS8, QC8W) GEMM", "CONV_2D", True),  # 1x1
         ("Fully Connected (NC, QS8, QC8W) GEMM", "DEPTHWISE_CONV_2D", False),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from bad_models import (
 )
 from tiny_models import dense_model, two_signatures
 
-from tfq_ext.errors import DataError, ModelError, SpecError
+from tfq_ext.errors import DataError, ModelError, SpecError, TfqWarning
 from tfq_ext.tflite.runner import Runner
 from tfq_ext.tflite.stage import stage
 from tfq_ext.validation.finding import Finding
@@ -112,6 +113,25 @@ def test_objects_are_apart_and_can_be_dropped(child):
     with pytest.raises(ChildError, match="KeyError"):
         first.get("inputs")
     assert list(second.get("inputs")) == ["x"]
+
+
+def test_warnings_are_given_here(child):
+    account = child.make("tfq_ext.samples.checks:Account")
+    with pytest.warns(TfqWarning, match="careful") as given:
+        account.call("warn", "careful with <this>")
+    assert len(given) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TfqWarning)
+        with pytest.raises(TfqWarning, match="again"):
+            account.call("warn", "again")
+    assert child.call(ROUND, 0.5) == 1
+
+
+def test_arguments_may_have_any_name(child):
+    account = child.make("tfq_ext.samples.checks:Account", notes={"target": None})
+    assert account.get("notes") == {"target": None}
+    with pytest.raises(ChildError, match="unexpected keyword argument 'target'"):
+        child.call(ROUND, target=1)
 
 
 def test_a_crash_has_a_signal_and_a_stage(child):

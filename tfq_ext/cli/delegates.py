@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from tfq_ext.cli import options
+from tfq_ext.cli.errors import EXIT_CODES
 
-EPILOG = """\b
+EPILOG = f"""\b
 Examples:
   tfq delegates model.tflite
   tfq delegates model.tflite --data images/ --preprocess resize=256,crop=224,scale=1/127.5,mean=1
@@ -18,16 +19,11 @@ Examples:
   tfq delegates model.tflite --no-gpu
   tfq delegates model.tflite --data samples.npz --json > delegates.json
 
-\b
-Exit codes:
-  0    the GPU agrees with the CPU in fp32 and fp16 (or --no-gpu)
-  1    the GPU is wrong, refuses the file, or dies
-  2    bad input, or the GPU could not be judged: no adapter, no fp16
-  3    a fault of tfq itself; please report it
-  130  interrupted
+{EXIT_CODES}
 
-\b
-A driver in software (Mesa's llvmpipe) is enough: tools/install_software_gpu.sh."""
+Here 1 means that the GPU is wrong, refuses the file, or dies; 2 also that it could not be judged,
+for want of an adapter or of fp16. A driver in software (Mesa's llvmpipe) is enough:
+tools/install_software_gpu.sh."""
 
 PASSED, FAILED, UNDECIDED = 0, 1, 2
 

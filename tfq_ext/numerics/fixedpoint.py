@@ -8,7 +8,7 @@ differ in is how they round the product (found by experiment on LiteRT 2.3, x86)
 | double | to 31 bits, ties up; then the shift, ties away | TFLite's reference kernels |
 | upward | the same, both with ties up | optimized kernels with vector instructions, ruy |
 | single | once, ties up | TFLITE_SINGLE_ROUNDING builds |
-| away | once, ties away | the reference FULLY_CONNECTED |
+| away | of the product with the real M in float64, ties away | the reference FULLY_CONNECTED |
 | xnnpack | float32(x) times a float32 scale, ties to even | XNNPACK |
 
 Source: gemmlowp fixedpoint.h; TFLite common.h, quantization_util.cc; ruy apply_multiplier.cc;
@@ -105,17 +105,6 @@ def multiply_single(x: npt.ArrayLike, m0: npt.ArrayLike, shift: npt.ArrayLike) -
     return np.asarray(np.clip((product + half) >> total, INT32_MIN, INT32_MAX), np.int64)
 
 
-def multiply_away(x: npt.ArrayLike, m0: npt.ArrayLike, shift: npt.ArrayLike) -> Integers:
-    """One rounding of the whole product, ties away from zero."""
-    x, m0, shift = (np.asarray(v, np.int64) for v in (x, m0, shift))
-    if np.abs(x).max(initial=0) > INT32_MAX:  # the product would leave 64 bits
-        return round_away(x * (m0 * np.exp2(shift - 31.0)))
-    product, total = x * m0, 31 - shift
-    half = np.where(total > 0, np.int64(1) << np.maximum(total - 1, 0), 0)
-    high = (np.abs(product) + half) >> total
-    return np.asarray(np.clip(np.sign(product) * high, INT32_MIN, INT32_MAX), np.int64)
-
-
 def multiply_wide(x: npt.ArrayLike, m0: npt.ArrayLike, shift: npt.ArrayLike) -> Integers:
     """MultiplyByQuantizedMultiplier of 64-bit accumulators: M0 reduced to 16 bits, one rounding.
 
@@ -131,7 +120,6 @@ MULTIPLY: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike], Inte
     "double": multiply_double,
     "single": multiply_single,
     "upward": multiply_upward,
-    "away": multiply_away,
 }
 
 

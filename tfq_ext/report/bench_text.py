@@ -280,10 +280,10 @@ def _reasons(report: BenchReport, name: str) -> list[RenderableType]:
 def _reason(finding: Finding, name: str) -> list[RenderableType]:
     message = clean(finding.message.removeprefix(f"{name}: "))
     line = Text(f"{finding.severity}: ", COLORS[finding.severity]).append(message, "default")
-    parts: list[RenderableType] = [Padding(line, (0, 0, 0, 2))]
+    parts: list[RenderableType] = [Padding(line, (0, 0, 0, 2), expand=False)]
     if finding.rule.id != "time-now":
         why = Text(f"{finding.rule.why} {finding.rule.remedy}", "dim")
-        parts.append(Padding(why, (0, 0, 0, 6)))
+        parts.append(Padding(why, (0, 0, 0, 6), expand=False))
     return parts
 
 

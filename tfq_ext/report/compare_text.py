@@ -22,7 +22,7 @@ from tfq_ext.validation.comparison.summary import db, lost_at, next_steps, outpu
 
 INDENT = 2
 GAP = 2
-SHORTEST = 12  # characters of a layer's name
+SHORTEST, WIDEST = 12, 36  # characters of a layer's name; longer ones are cut
 SHOWN = 6  # unmatched tensors
 
 
@@ -124,7 +124,10 @@ def _table(rows: Sequence[LayerRow], room: int) -> Table:
     empty = [k for k, c in enumerate(columns) if c.rank and all(not r[k].strip("-") for r in cells)]
     kept = [k for k in range(len(columns)) if k not in empty]
     name = next(k for k, c in enumerate(columns) if c.title == "layer")
-    while (left := room - _needs(columns, cells, kept, name)) < 28 and _droppable(columns, kept):
+    wanted = min(max(len(line[name]) for line in cells), WIDEST)
+    while (left := room - _needs(columns, cells, kept, name)) < wanted and _droppable(
+        columns, kept
+    ):
         kept.remove(_droppable(columns, kept)[-1])
     longest = max(left, SHORTEST)
     table = plain_table([(columns[k].title, columns[k].side) for k in kept], ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import PurePath
@@ -73,11 +74,19 @@ def _rule(found: Sequence[Finding], console: Console, every: bool) -> None:
     if every:
         parts += [_placed(finding) for finding in found]
     else:
+        if len({f.op for f in found}) > 1:
+            parts.append(Text(_kinds(found), "dim"))
         worst = "the worst, " if len(found) > 1 else ""
         parts.append(Text(f"{worst}{_place(first)}{_clean(first.message)}"))
     parts.append(Text(f"-> {rule.remedy}", "green"))
     for part in parts:
         console.print(Padding(part, (0, 0, 0, INDENT), expand=False))
+
+
+def _kinds(found: Sequence[Finding]) -> str:
+    """ "CONV_2D 28, DEPTHWISE_CONV_2D 17", the most frequent first."""
+    codes = Counter(words.short(f.op, 32) for f in found if f.op)
+    return ", ".join(f"{code} {n}" for code, n in codes.most_common(8))
 
 
 def _count(found: Sequence[Finding]) -> str:

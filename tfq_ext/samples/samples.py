@@ -118,6 +118,19 @@ class Samples:
         keep, hold = split_stages(fraction, seed)
         return self.narrowed(keep), self.narrowed(hold)
 
+    def ahead(self, threads: int) -> Samples:
+        """The same samples; image files are read and decoded by so many threads in advance."""
+        if not isinstance(self.source, Indexed) or not self.source.names or threads < 2:
+            return self
+        return Samples(
+            replace(self.source, threads=threads),
+            self.inputs,
+            preprocess=self._preprocess,
+            label=self._label,
+            stages=self._stages,
+            account=self._account,
+        )
+
     def permuted(self, seed: int = 0) -> Samples:
         """The same samples in an order drawn with the seed; itself where the source is a stream."""
         if not isinstance(self.source, Indexed):

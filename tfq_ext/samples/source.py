@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Protocol
@@ -57,6 +59,7 @@ class Indexed:
     one_shot: bool = False
     close: Callable[[], None] = lambda: None
     names: tuple[str, ...] = ()  # of image files, one a row, relative to their folder
+    threads: int = 1  # that read ahead; decoders work outside of Python's lock
 
     @property
     def labelled(self) -> bool:
@@ -65,7 +68,8 @@ class Indexed:
 
     def pick(self, stages: Sequence[Stage]) -> Iterator[Sample]:
         """Read the chosen keys, in the source's order."""
-        return map(self.read, through(stages, iter(self.index)))
+        keys = through(stages, iter(self.index))
+        return map(self.read, keys) if self.threads < 2 else _ahead(self.read, keys, self.threads)
 
     def keys(self) -> Sequence[int] | None:
         """All of them."""
@@ -118,6 +122,20 @@ class Stream:
         if n == 0 and self._passes.seen:  # a function that wraps one exhausted generator
             raise DataError(ONE_SHOT.format(what=self.what))
         self._passes.length = n
+
+
+def _ahead(read: Callable[[int], Sample], keys: Iterator[int], threads: int) -> Iterator[Sample]:
+    """The same samples in the same order, some read before they are asked for."""
+    pool, waiting = ThreadPoolExecutor(threads, thread_name_prefix="reading"), deque[Future]()
+    try:
+        for key in keys:
+            waiting.append(pool.submit(read, key))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def through(stages: Sequence[Stage], keys: Iterator[int]) -> Iterator[int]:

@@ -67,14 +67,15 @@ def trial(
 
     Args:
         content: the .tflite.
-        samples: inputs by name with the batch axis; None: two of noise.
+        samples: inputs by name with the batch axis; None: two of noise, over the whole grid of
+            a quantized input.
         signature: which one; None: the first.
         seed: of the noise.
         limits: of the child process.
     """
     try:
         with SafeRunner(content, signature=signature, limits=limits or Limits()) as runner:
-            inputs = samples or [noise(runner.inputs, seed + k) for k in range(2)]
+            inputs = samples or [_probe(runner.inputs, seed + k) for k in range(2)]
             outputs = [runner(x) for x in inputs]
             ports = dict(runner.outputs)
     except ModelDied as error:
@@ -89,6 +90,18 @@ def trial(
         f"{len(outputs)} runs on {kind}, XNNPACK",
         found,
     )
+
+
+def _probe(ports: Mapping[str, Port], seed: int) -> dict[str, np.ndarray]:
+    """Noise, over all codes where an input is quantized: a small part may be all one to a model."""
+    rng = np.random.default_rng(seed)
+    made = noise(ports, seed)
+    for name, port in ports.items():
+        if port.scale:
+            ends = np.iinfo(port.dtype)
+            codes = rng.integers(ends.min, ends.max, made[name].shape, endpoint=True)
+            made[name] = port.decode(codes.astype(port.dtype))
+    return made
 
 
 def _look(

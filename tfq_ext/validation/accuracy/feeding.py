@@ -14,8 +14,12 @@ MAX_ROWS = 32
 MAX_BYTES = 1 << 20  # of inputs; past that a message costs nothing beside the model's work
 
 
-def chunks(samples: Iterable[Sample]) -> Generator[Chunk, None, None]:
+def chunks(samples: Iterable[Sample], *, keep: bool = False) -> Generator[Chunk, None, None]:
     """Consecutive samples of equal shapes together, at most `MAX_ROWS` rows or `MAX_BYTES`.
+
+    Args:
+        samples: as they come.
+        keep: their arrays stay what they are; else each is copied, for generators refill them.
 
     Where a chunk ends depends on the samples only, never on who works on them, so that numbers
     do not depend on the number of workers. Memory is that of one chunk.
@@ -32,7 +36,7 @@ def chunks(samples: Iterable[Sample]) -> Generator[Chunk, None, None]:
         if waiting and (mine != kind or full or not _stacks(sample)):
             yield _chunk(waiting)
             waiting, size, rows = [], 0, 0
-        waiting.append((owned(sample), labels))
+        waiting.append((sample if keep else owned(sample), labels))
         kind, size, rows = mine, size + bytes_, rows + count
     if waiting:
         yield _chunk(waiting)
@@ -82,7 +86,7 @@ def _chunk(waiting: list[tuple[Sample, np.ndarray | None]]) -> Chunk:
     samples = [sample for sample, _ in waiting]
     rows = rows_of(samples[0])
     inputs = {
-        name: np.concatenate([s.inputs[name] for s in samples]) if x.ndim else x
+        name: np.concatenate([s.inputs[name] for s in samples]) if len(samples) > 1 else x
         for name, x in samples[0].inputs.items()
     }
     labels = [values for _, values in waiting if values is not None]

@@ -16,6 +16,7 @@ import numpy as np
 from tfq_ext.errors import DataError
 from tfq_ext.numerics.intervals import PairedDrop, wilson_interval
 from tfq_ext.samples import Preprocess, Samples, progress
+from tfq_ext.samples.source import Indexed
 from tfq_ext.validation.accuracy.custom import Custom, check_room, load_metric, measured
 from tfq_ext.validation.accuracy.evaluator import Chunk
 from tfq_ext.validation.accuracy.feeding import chunks
@@ -209,7 +210,7 @@ def _measured(
         total=samples.count,
         enabled=shown,
     )
-    with closing(chunks(watched)) as stream:
+    with closing(chunks(watched, keep=isinstance(samples.source, Indexed))) as stream:
         first = next(stream, None)
         if first is None:
             raise DataError(f"No sample is for signature {request.scene.key!r}.")

@@ -12,6 +12,7 @@ from tfq_ext.errors import DataError
 from tfq_ext.samples import InputSpec, Preprocess, Sample, Samples, labels_beside, open_samples
 from tfq_ext.tflite.read import Model, describe, read_bytes
 from tfq_ext.validation.accuracy.evaluator import Side
+from tfq_ext.validation.accuracy.pool import cores
 from tfq_ext.validation.accuracy.structure import (
     OutputFact,
     key_of,
@@ -22,6 +23,8 @@ from tfq_ext.validation.accuracy.structure import (
     specs_of,
     takes_any_batch,
 )
+
+READERS = 8  # threads that decode images; past that they wait for Python's lock
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ def open_labelled(
         preprocess=preprocess,
         labels=labels,  # type: ignore[arg-type]
     )
+    samples = samples.ahead(min(cores(), READERS))
     if not random_order:
         return samples, ()
     drawn = samples.permuted(seed)

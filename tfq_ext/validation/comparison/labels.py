@@ -19,6 +19,7 @@ _GENERIC = re.compile(
     r"(_\d+)?$",
     re.IGNORECASE,
 )
+_TYPE = re.compile(r"/(int8|int16|float32)$")  # our own emitter's, where one tensor has two types
 LONGEST = 48  # characters
 
 
@@ -50,7 +51,7 @@ def printable(name: str) -> str:
 
 
 def _part(name: str, op: str, root: str) -> list[str]:
-    parts = [part for part in name.split(";") if part]
+    parts = [part for part in _TYPE.sub("", name).split(";") if part]
     pattern = _LAYER.get(op)
     named = [part for part in parts if pattern is not None and pattern.search(part)]
     path = (named or parts or [name])[0].split("/")

@@ -78,7 +78,8 @@ class Parts:
 
     def _parts(self, row: LayerRow, trials: _Trials) -> tuple[Part, ...]:
         match = self._by_name[row.tensor]
-        own, all_ = self._session.own_sums[match.candidate], self._session.sums[match.candidate]
+        all_ = self._session.sums[match.candidate]
+        own = self._session.own_sums.get(match.candidate, all_)  # an input has no errors before it
         if not own.noise > 0:
             return ()
         found = [Part(OUTPUT_GRID, all_.grid_noise / own.noise)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def compare(
     limits: Limits | None = None,
     show_progress: bool | None = None,
     custom_objects: Mapping[str, object] | Sequence[str] = (),
+    child: Child | None = None,
 ) -> Comparison:
     """Hold every tensor of a .tflite against the float model that it was made from.
 
@@ -52,6 +54,7 @@ def compare(
         limits: memory and time of the child process that runs both models.
         show_progress: None shows a bar on a terminal only.
         custom_objects: for Keras files.
+        child: an open one to run in, in place of one of its own.
 
     Returns:
         Comparison: print it, or see `.worst()`, `.outputs`, `.findings`, `.to_dict()`.
@@ -71,8 +74,8 @@ def compare(
     )
     watched = progress(samples, label="comparing", enabled=show_progress)
     options = {"signature": signature, "own": own, "threads": threads}
-    with Child(limits or Limits()) as child:
-        session = child.make(SESSION, reference=float_content, candidate=content, **options)
+    with Child(limits) if child is None else nullcontext(child) as home:
+        session = home.make(SESSION, reference=float_content, candidate=content, **options)
         count, (rows, outputs, unmatched) = _fed(session, watched)
     done = judged(rows)
     return Comparison(
@@ -96,7 +99,9 @@ def _fed(session: Remote, samples: Iterable[Sample]) -> tuple[int, Any]:
     for sample in samples:
         session.call("add", dict(sample.inputs), sample.key)
         count += 1
-    return count, session.call("finish")
+    result = session.call("finish")
+    session.drop()
+    return count, result
 
 
 def _float(

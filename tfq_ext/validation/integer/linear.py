@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfq_ext.numerics.fixedpoint import MULTIPLY, Integers, multiply_wide
+from tfq_ext.numerics.fixedpoint import MULTIPLY, Integers, multiply_wide, round_away
 from tfq_ext.validation.integer.call import (
     Array,
     Call,
@@ -49,7 +49,7 @@ class Layer:
 
 def conv_2d(call: Call) -> Layer:
     """CONV_2D, groups and dilation included; x [N,H,W,C], w [O,kh,kw,C/groups]."""
-    x, w = _centred_input(call, 0), _weights(call, 1)
+    x, w = _centred_input(call, 0), weights(call, 1)
     outputs, kh, kw, depth = w.shape
     if depth == 0 or x.shape[-1] % depth or outputs % (x.shape[-1] // depth):
         raise Unsupported(f"{x.shape[-1]} channels in {depth} per group")
@@ -58,7 +58,7 @@ def conv_2d(call: Call) -> Layer:
     kernel = kernel.reshape(kh, kw, depth, groups, outputs // groups)
     out = call.y.shape
     acc = np.zeros((groups, int(np.prod(out[:3])), outputs // groups))
-    for (ky, kx), window in _taps(call, x, (kh, kw)):
+    for (ky, kx), window in taps(call, x, (kh, kw)):
         columns = window.reshape(-1, groups, depth).transpose(1, 0, 2).astype(np.float64)
         acc += columns @ kernel[ky, kx].transpose(1, 0, 2)
     total = acc.transpose(1, 0, 2).reshape(out).astype(np.int64)  # exact: sums stay below 2^53
@@ -67,7 +67,7 @@ def conv_2d(call: Call) -> Layer:
 
 def depthwise_conv_2d(call: Call) -> Layer:
     """DEPTHWISE_CONV_2D; w [1,kh,kw,C multiplier], output channel c multiplier + m."""
-    x, w = _centred_input(call, 0), _weights(call, 1)
+    x, w = _centred_input(call, 0), weights(call, 1)
     _, kh, kw, outputs = w.shape
     channels = x.shape[-1]
     if channels == 0 or outputs % channels:
@@ -76,14 +76,14 @@ def depthwise_conv_2d(call: Call) -> Layer:
     kernel = w.astype(kind).reshape(kh, kw, channels, outputs // channels)
     out = call.y.shape
     acc = np.zeros((*out[:3], channels, outputs // channels), kind)
-    for (ky, kx), window in _taps(call, x, (kh, kw)):
+    for (ky, kx), window in taps(call, x, (kh, kw)):
         acc += window[..., None].astype(kind) * kernel[ky, kx]
     return _layer(call, acc.reshape(out).astype(np.int64), w, (0, 1, 2), 0, 1, 2)
 
 
 def fully_connected(call: Call) -> Layer:
     """FULLY_CONNECTED; x [..., I], w [O, I]."""
-    x, w = _centred_input(call, 0), _weights(call, 1)
+    x, w = _centred_input(call, 0), weights(call, 1)
     rows = x.reshape(-1, w.shape[1]).astype(np.float64)
     total = (rows @ w.T.astype(np.float64)).astype(np.int64)
     return _layer(call, total.reshape(call.y.shape), w, (1,), 0, 1, 2)
@@ -91,9 +91,9 @@ def fully_connected(call: Call) -> Layer:
 
 def transpose_conv(call: Call) -> Layer:
     """TRANSPOSE_CONV; inputs are shape, w [O,kh,kw,I], x [N,H,W,I], bias."""
-    x, w = _centred_input(call, 2), _weights(call, 1)
+    x, w = _centred_input(call, 2), weights(call, 1)
     outputs, kh, kw, depth = w.shape
-    batch, height, width, channels = call.y.shape
+    batch, height, width, _ = call.y.shape
     stride_h, stride_w = int(call.option("strideH", 1)), int(call.option("strideW", 1))
     top = _before(height, x.shape[1], kh, stride_h, call)
     left = _before(width, x.shape[2], kw, stride_w, call)
@@ -137,10 +137,10 @@ def _codes(call: Call, layer: Layer) -> Integers:
     m0, shift = per_channel(layer.reals, acc.shape[-1])
     if call.y.dtype == "int16" and _wide(call):
         return multiply_wide(acc, m0, shift)
+    if call.rounding == "away" or _by_reference(call):
+        return round_away(acc * layer.reals)
     if call.rounding != "upward":
         return MULTIPLY[call.rounding](acc, m0, shift)
-    if call.code == "FULLY_CONNECTED" and call.y.dtype == "int16" and call.has(2):
-        return MULTIPLY["away"](acc, m0, shift)  # its optimized kernel is the reference one
     codes = MULTIPLY["upward"](acc, m0, shift)
     exact = MULTIPLY["double"](acc, m0, shift)
     if call.code == "DEPTHWISE_CONV_2D":
@@ -150,6 +150,21 @@ def _codes(call: Call, layer: Layer) -> Integers:
         tail = acc.size // 16 * 16  # sixteen values at a time
         codes.reshape(-1)[tail:] = exact.reshape(-1)[tail:]
     return codes
+
+
+def _by_reference(call: Call) -> bool:
+    """Whether the optimized FULLY_CONNECTED leaves the op to the reference kernel."""
+    optimized = call.rounding == "upward" and call.code == "FULLY_CONNECTED"
+    return optimized and call.y.dtype == "int16" and call.has(2)
+
+
+def _reals(call: Call, s_x: np.float32, s_w: Array) -> Array:
+    """M per output channel; kernels that take one scale multiply s_x s_w in float32."""
+    dense = call.code == "FULLY_CONNECTED" and call.rounding != "away" and not _by_reference(call)
+    uint8 = call.y.dtype == "uint8" and call.rounding != "away"
+    single = uint8 or (dense and len(s_w) == 1)
+    product = (s_x * s_w).astype(np.float64) if single else float(s_x) * s_w.astype(np.float64)
+    return product / float(call.y.s)
 
 
 def _wide(call: Call) -> bool:
@@ -171,7 +186,7 @@ def _deviation(call: Call, k: int) -> int:
     return max(g.high - g.z, g.z - g.low)
 
 
-def _weights(call: Call, k: int) -> Array:
+def weights(call: Call, k: int) -> Array:
     """w - z_w, int32. Per-channel kernels take z_w = 0 whatever the file says."""
     g = call.grid(k)
     if g.dtype not in ("int8", "uint8", "int4"):
@@ -190,7 +205,7 @@ def _layer(
     sums = np.abs(w.astype(np.int64)).sum(axis=axes).reshape(-1)
     return Layer(
         accumulators=total if added is None else total + added,
-        reals=float(s_x) * s_w.astype(np.float64) / float(s_y),
+        reals=_reals(call, s_x, s_w),
         scales=s_x * s_w / s_y,
         largest=sums,
         bias=np.zeros_like(sums) if added is None else added,
@@ -198,9 +213,7 @@ def _layer(
     )
 
 
-def _taps(
-    call: Call, x: Array, kernel: tuple[int, int]
-) -> Iterator[tuple[tuple[int, int], Array]]:
+def taps(call: Call, x: Array, kernel: tuple[int, int]) -> Iterator[tuple[tuple[int, int], Array]]:
     """Each kernel position with the inputs that it meets, [N,OH,OW,C]; padding is 0."""
     stride = int(call.option("strideH", 1)), int(call.option("strideW", 1))
     dilation = int(call.option("dilationHFactor", 1)), int(call.option("dilationWFactor", 1))

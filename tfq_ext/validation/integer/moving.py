@@ -125,7 +125,7 @@ def broadcast_to(call: Call) -> Outputs:
 
 def reverse_v2(call: Call) -> Outputs:
     """REVERSE_V2 along the axes in input 1."""
-    return (np.flip(call.x(), _numbers(call, 1)),)
+    return (np.flip(call.x(), tuple(_numbers(call, 1))),)
 
 
 def space_to_depth(call: Call) -> Outputs:
@@ -182,6 +182,9 @@ def select(call: Call) -> Outputs:
 def dynamic_update_slice(call: Call) -> Outputs:
     """DYNAMIC_UPDATE_SLICE: the update at a start that is moved inside."""
     x, part = call.x().copy(), call.x(1)
-    start = [min(max(s, 0), n - m) for s, n, m in zip(_numbers(call, 2), x.shape, part.shape, strict=True)]
+    start = [
+        min(max(s, 0), n - m)
+        for s, n, m in zip(_numbers(call, 2), x.shape, part.shape, strict=True)
+    ]
     x[tuple(slice(s, s + m) for s, m in zip(start, part.shape, strict=True))] = part
     return (x,)

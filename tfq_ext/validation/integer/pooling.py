@@ -56,9 +56,7 @@ def _windows(call: Call) -> Iterator[tuple[slice, slice, Array]]:
             yield rows, columns, x[:, ys, xs].astype(np.int64)
 
 
-def _spans(
-    call: Call, size: int, out: int, axis: str, word: str
-) -> Iterator[tuple[slice, slice]]:
+def _spans(call: Call, size: int, out: int, axis: str, word: str) -> Iterator[tuple[slice, slice]]:
     stride = int(call.option("stride" + axis, 1))
     reach = int(call.option("filter" + word, 1))
     same = int(call.option("padding", 0)) == 0

@@ -43,9 +43,9 @@ def resize_bilinear(call: Call) -> tuple[Array, ...]:
     x0, x1, wx = make(call, x.shape[2], call.y.shape[2])
     one = 1 << bits
     wx = wx[:, None]
-    across = x[:, :, x0] * (one - wx) + x[:, :, x1] * wx
+    across: Integers = x[:, :, x0] * (one - wx) + x[:, :, x1] * wx
     wy = wy[:, None, None]
-    total = across[:, y0] * (one - wy) + across[:, y1] * wy
+    total: Integers = across[:, y0] * (one - wy) + across[:, y1] * wy
     return (finish(call, _divide(total, 2 * bits, up=call.rounding == "xnnpack")),)
 
 

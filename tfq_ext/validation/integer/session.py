@@ -97,31 +97,22 @@ class Session:
         if self._kernels in kernel.broken:
             raise Unsupported(f"this kernel: {kernel.broken[self._kernels]}")
         taken = delegated is None or int(op.outputs[0]) in delegated
-        layer = None if kernel.layer is None else kernel.layer(call)
         tried = (True, False) if delegated is None and self._kernels == "xnnpack" else (taken,)
-        parts = [self._against(kernel, call, layer, recorded, choice) for choice in tried]
-        part = min(parts, key=lambda p: p.differing)
+        parts = [self._against(kernel, call, recorded, choice) for choice in tried]
+        return min(parts, key=lambda p: p.differing)
+
+    def _against(
+        self, kernel: Kernel, call: Call, recorded: tuple[Array, ...], taken: bool
+    ) -> Part:
+        rounding = kernel.rounding(self._kernels, taken, call.y.dtype)
+        call = replace(call, rounding=rounding)
+        layer = None if kernel.layer is None else kernel.layer(call)
+        wanted = kernel.compute(call) if layer is None else (rescale(call, layer),)
+        part = difference(call, wanted, recorded)
+        part = replace(part, arithmetic=rounding, delegated=taken and self._kernels == "xnnpack")
         if layer is None:
             return part
         return replace(part, multipliers=multipliers(layer), accumulator=accumulator(call, layer))
-
-
-    def _against(
-        self,
-        kernel: Kernel,
-        call: Call,
-        layer: Layer | None,
-        recorded: tuple[Array, ...],
-        taken: bool,
-    ) -> Part:
-        rounding = kernel.rounding(self._kernels, taken, call.y.dtype)
-        wanted = _outputs(kernel, replace(call, rounding=rounding), layer)
-        part = difference(call, wanted, recorded)
-        return replace(part, arithmetic=rounding, delegated=taken and self._kernels == "xnnpack")
-
-
-def _outputs(kernel: Kernel, call: Call, layer: Layer | None) -> tuple[Array, ...]:
-    return kernel.compute(call) if layer is None else (rescale(call, layer),)
 
 
 def unknown(graph: Graph) -> dict[int, str]:

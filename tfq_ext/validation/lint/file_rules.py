@@ -100,12 +100,13 @@ def newer_than_target(s: Subject) -> Iterator[Finding]:
 
 
 def dynamic_shape(s: Subject) -> Iterator[Finding]:
-    """Inputs with an open dimension beside the first."""
+    """Inputs and outputs with an open dimension beside the first."""
     for graph in (g for g in s.model.graphs if g.is_entry):
-        for t in graph.inputs:
+        for t in [*graph.inputs, *graph.outputs]:
             shape = graph.shape(t)
             if -1 in shape[1:]:
-                text = f"Input {list(shape)}: -1 is open."
+                side = "Input" if t in graph.inputs else "Output"
+                text = f"{side} {list(shape)}: -1 is open."
                 yield DYNAMIC_SHAPE.at(text, tensor=graph.name(t), subgraph=graph.index)
 
 

@@ -9,6 +9,7 @@ from tfq_ext.validation.lint import (
     bias_rules,
     constant_rules,
     file_rules,
+    fusion_rules,
     grid_rules,
     range_rules,
     value_rules,
@@ -24,6 +25,7 @@ CHAPTERS: dict[str, tuple[LintRule, ...]] = {
     "Ranges, judged from the file": range_rules.TABLE,
     "Ranges, judged with data": value_rules.TABLE,
     "Arithmetic": arithmetic_rules.TABLE,
+    "What should be folded": fusion_rules.TABLE,
     "Constants": constant_rules.TABLE,
     "The file as a whole": file_rules.TABLE,
 }

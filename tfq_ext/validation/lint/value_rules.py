@@ -74,7 +74,8 @@ def _own(s: Subject) -> Iterator[tuple[Op, int, TensorGrid]]:
 
 
 def saturating(s: Subject) -> Iterator[Finding]:
-    """Ends that a fused activation clamps to anyway do not count."""
+    """Ends that a fused activation clamps to do not count, nor those at zero: what is never
+    negative, and a ReLU that the converter folded into the grid, both lie there."""
     rows = []
     for op, t, grid in _own(s):
         seen = s.seen(op.graph, t)
@@ -82,8 +83,8 @@ def saturating(s: Subject) -> Iterator[Finding]:
             continue
         clamp = OF_ACTIVATION.get(op.activation, OF_ACTIVATION["NONE"])
         low, high = grid.range
-        below = seen.at_low if low > clamp[0] + grid.scale else 0.0
-        above = seen.at_high if high < clamp[1] - grid.scale else 0.0
+        below = seen.at_low if low > clamp[0] + grid.scale and low < 0 else 0.0
+        above = seen.at_high if high < clamp[1] - grid.scale and high > 0 else 0.0
         if max(below, above) > SATURATED and max(below, above) * seen.count >= AT_LEAST:
             text = (
                 f"{below:.2%} of the values lie at the low end ({low:.3g}) and {above:.2%} at the "

@@ -165,7 +165,7 @@ class _Session:
         for buffer, x in zip(self._inputs, values, strict=True):
             self._write(Handle(buffer), x)
         made = [self._type("Output", k) for k in range(outputs)]
-        shapes = [tuple(part.dimensions[: part.rank]) for part in layouts]
+        shapes = [tuple(max(n, 1) for n in part.dimensions[: part.rank]) for part in layouts]
         self._outputs = self._buffers("Output", made, shapes)
         self._counts = (count, outputs)
 

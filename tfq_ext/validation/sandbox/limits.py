@@ -41,11 +41,11 @@ class Limits:
 
 # how it ended -> sentence
 _SENTENCES = {
-    "signal": "LiteRT died{at}: {how}.",
-    "memory": "LiteRT ran {how}{at}.",
-    "hang": "LiteRT gave {how}{at}.",
-    "exit": "LiteRT ended its process{at}: {how}.",
-    "nonsense": "The process that runs LiteRT is damaged{at}: {how}.",
+    "signal": "{who} died{at}: {how}.",
+    "memory": "{who} ran {how}{at}.",
+    "hang": "{who} gave {how}{at}.",
+    "exit": "{who} ended{at}: {how}.",
+    "nonsense": "{who} is damaged{at}: {how}.",
 }
 KINDS = tuple(_SENTENCES)
 
@@ -61,7 +61,9 @@ class ModelDied(ModelError):
     """
 
     def __init__(self, kind: str, how: str, stage: str = "", stderr: str = ""):
-        super().__init__(_SENTENCES[kind].format(how=how, at=f" at {stage}" if stage else ""))
+        who = "LiteRT" if stage else "The process that runs the model"
+        at = f" at {stage}" if stage else ""
+        super().__init__(_SENTENCES[kind].format(who=who, how=how, at=at))
         self.kind = kind
         self.how = how
         self.stage = stage

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from tfq_ext.errors import TfqError, TfqWarning
@@ -125,7 +125,7 @@ class Child:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_death"):
+        with suppress(Exception):  # half made, or the interpreter is on its way out
             self.close()
 
     @contextmanager
@@ -187,11 +187,11 @@ class Child:
             kind, value = self._next(seconds)
         if kind == "memory":
             self._died("memory", f"out of memory ({self.limits.memory_text})")
-        if kind == "refused":
-            raise _error(*value)
-        if kind == "failed":
-            error = ChildError(value[0])
-            error.add_note(f"In the child process:\n{value[1]}")
+        if kind in _ERRORS:
+            try:
+                error = _ERRORS[kind](*value)
+            except (TypeError, WireError) as wrong:
+                self._died("nonsense", f"it sent an error that is none ({wrong})")
             raise error
         return kind, value
 
@@ -250,3 +250,12 @@ def _error(path: str, args: list[str], attributes: dict[str, Any]) -> TfqError:
     error = cls.__new__(cls, *args)
     vars(error).update(attributes)
     return error
+
+
+def _fault(sentence: str, trace: str) -> ChildError:
+    error = ChildError(sentence)
+    error.add_note(f"In the child process:\n{trace}")
+    return error
+
+
+_ERRORS: dict[str, Callable[..., Exception]] = {"refused": _error, "failed": _fault}
