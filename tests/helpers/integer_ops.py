@@ -53,6 +53,13 @@ def _grid(graph: Graph, tensor: int, t: T) -> None:
 
 def build(one: OneOp) -> Model:
     """The model; inputs are x0, x1, ... by position, outputs out, out_1, ..."""
+    model = model_of(one)
+    _settle(model)
+    return model
+
+
+def model_of(one: OneOp) -> Model:
+    """The same with the outputs' shapes as given, without running LiteRT."""
     model = one_op.empty_model()
     graph = model.graphs[0]
     read = []
@@ -73,7 +80,6 @@ def build(one: OneOp) -> Model:
     options = one_op.options_of(one.options)
     patch.insert_op(graph, 0, one.code, read, made, version=one.version, options=options)
     graph.tree.outputs = made
-    _settle(model)
     return model
 
 

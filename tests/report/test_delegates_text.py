@@ -22,7 +22,7 @@ from tfq_ext.validation.delegates import (
 )
 from tfq_ext.validation.delegates.values import XnnpackOp
 
-EVIL = "model/\x1b[31m[bold]evil[/bold]\nname/" + "x" * 60
+EVIL = "\x1b[31m[bold]evil\nname" + "x" * 60
 LLVMPIPE = "llvmpipe (LLVM 15.0.6, 256 bits), arch=software, vendor=mesa, backend=Vulkan"
 
 
@@ -76,7 +76,6 @@ def test_every_line_fits_and_no_name_steers(width):
     assert max(map(len, text.splitlines())) <= width
     assert "\x1b" not in text
     assert "[bold]" in text  # shown as it is, not as markup
-    assert "..." not in text.split("fp16 from the CPU")[0].split("GPU\n")[1].splitlines()[1]
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -30,7 +31,19 @@ LIMITS = Limits(seconds=20.0)
 
 
 def got(candidate, data=(X, LABELS), **options) -> AccuracyReport:
-    return measure(candidate, data, **{"limits": LIMITS, "show_progress": False} | options)
+    return measure(
+        candidate, data, **{"limits": LIMITS, "show_progress": False, "workers": 1} | options
+    )
+
+
+@cache
+def plain() -> AccuracyReport:
+    return got(FLOAT)
+
+
+@cache
+def pair() -> AccuracyReport:
+    return got(INT8, reference=FLOAT)
 
 
 def timeless(report: AccuracyReport) -> AccuracyReport:
@@ -43,7 +56,7 @@ def coded(x, w=W):
 
 
 def test_float_against_numpy():
-    report = got(FLOAT)
+    report = plain()
     assert (report.n, report.labelled, report.task, report.output) == (N, N, "classification", "y")
     top1, top5 = report.metrics
     assert (top1.name, top1.candidate, top1.reference, top1.drop) == ("top1", 0.8, None, None)
@@ -57,7 +70,7 @@ def test_float_against_numpy():
 
 
 def test_int8_beside_float():
-    report, codes = got(INT8, reference=FLOAT), coded(X)
+    report, codes = pair(), coded(X)
     top1 = report.metrics[0]
     now = codes.argmax(1)
     mine, theirs = (now == LABELS).astype(float), (BEST == LABELS).astype(float)
@@ -75,10 +88,7 @@ def test_int8_beside_float():
 
 
 def test_unsigned_io_is_the_same_grid():
-    assert (
-        timeless(got(UINT8, reference=FLOAT)).metrics
-        == timeless(got(INT8, reference=FLOAT)).metrics
-    )
+    assert timeless(got(UINT8, reference=FLOAT)).metrics == timeless(pair()).metrics
 
 
 def test_changed_classes_are_counted_by_hand():
@@ -104,7 +114,7 @@ def test_workers_change_no_number():
 
 
 def test_few_samples_take_one_worker():
-    assert got(FLOAT, (X[:20], LABELS[:20])).workers == 1
+    assert got(FLOAT, (X[:20], LABELS[:20]), workers=None).workers == 1
 
 
 def test_one_sample():
@@ -133,8 +143,8 @@ def test_ties_go_to_the_first_class_and_are_told():
 
 
 def test_one_hot_labels_and_spread_labels():
-    assert got(FLOAT, (X, np.eye(C)[LABELS])).metrics == got(FLOAT).metrics
-    assert got(FLOAT, (X, LABELS[:, None])).metrics == got(FLOAT).metrics
+    assert got(FLOAT, (X, np.eye(C)[LABELS])).metrics == plain().metrics
+    assert got(FLOAT, (X, LABELS[:, None])).metrics == plain().metrics
     with pytest.raises(DataError, match="one-hot rows of 7"):
         got(FLOAT, (X, np.eye(C)[LABELS] * 0.5), task="classification")
 
@@ -153,7 +163,7 @@ def test_labels_from_one_are_refused_and_shifted_ones_are_told():
 def test_without_labels_only_the_reference_speaks():
     report = got(INT8, X, reference=FLOAT)
     assert (report.task, report.labelled, report.metrics, report.classes) == (None, 0, (), ())
-    assert report.agreement == got(INT8, reference=FLOAT).agreement
+    assert report.agreement == pair().agreement
     with pytest.raises(DataError, match="neither labels nor a reference"):
         got(INT8, X)
     with pytest.raises(DataError, match="regression needs labels"):
@@ -223,7 +233,7 @@ def test_output_by_name_and_by_position():
     x = b.tensor("in", (-1, D))
     b.end([x], [b.dense(x, W[:2], -1), b.dense(x, W, -1)], "serve")
     two = b.bytes()
-    assert got(two, output="y1").metrics == got(FLOAT).metrics
+    assert got(two, output="y1").metrics == plain().metrics
     report = got(two, X, reference=two)
     assert report.output == "y"
     assert any("2 outputs; the first, y, is judged" in note for note in report.notes)
@@ -254,7 +264,7 @@ def test_inputs_off_their_grid_are_told():
     assert any("lie outside and are clipped" in note for note in far.notes)
     small = got(INT8, (X / 500, LABELS))
     assert any("scaled once too often" in note for note in small.notes)
-    assert not any("input" in note for note in got(INT8).notes)
+    assert not any("input" in note for note in pair().notes)
 
 
 def test_unusable_requests():
@@ -277,3 +287,44 @@ def test_binary_scores():
     truth = (X @ W[0] > 0).astype(int)
     assert got(one, (X, truth), task="classification").metrics[0].candidate == 1.0
     assert len(got(one, (X, truth), task="classification").metrics) == 1  # no top5 of two
+
+
+def test_spatial_logits():
+    b = Builder()
+    x = b.tensor("in", (-1, D))
+    flat = b.dense(x, W, -1)
+    shape = b.tensor("shape", (4,), "int32", values=np.array([-1, 1, 1, C], np.int32))
+    y = b.tensor("y", (-1, 1, 1, C))
+    b.op("RESHAPE", [flat, shape], [y], "ReshapeOptions")
+    b.end([x], [y], "serve")
+    report = got(b.bytes(), reference=FLOAT)
+    assert (report.metrics, report.agreement) == (got(FLOAT, reference=FLOAT).metrics, 1.0)
+
+
+def test_rows_that_see_each_other_run_one_by_one():
+    """The batch axis is free, yet every row gets the mean of its batch: 2x alone."""
+    b = Builder()
+    x = b.tensor("in", (-1, D))
+    axis = b.tensor("axis", (1,), "int32", values=np.array([0], np.int32))
+    mean, y = b.tensor("mean", (1, D)), b.tensor("y", (-1, D))
+    b.op("MEAN", [x, axis], [mean], "ReducerOptions")
+    b.graph.operators[-1].builtinOptions.keepDims = True
+    b.op("ADD", [x, mean], [y], "AddOptions")
+    b.end([x], [y], "serve")
+    report = got(b.bytes(), (X, 2 * X), task="regression")
+    assert report.metrics[0].candidate == pytest.approx(0, abs=1e-6)
+
+
+def test_some_labels():
+    def some():
+        for k in range(60):
+            yield (X[k : k + 1], LABELS[k]) if k % 3 else (X[k : k + 1],)
+
+    report = got(INT8, some, reference=FLOAT)
+    kept = np.arange(60) % 3 > 0
+    assert (report.n, report.labelled) == (60, 40)
+    assert report.metrics[0].reference == (BEST == LABELS)[:60][kept].mean()
+    with pytest.raises(DataError, match="a label for every sample"):
+        got(INT8, some, reference=FLOAT, task="classification", metric=lambda p, y: 0.0)
+    with pytest.raises(DataError, match="stop needs a label for every sample"):
+        got(INT8, lambda: list(some())[1:], reference=FLOAT, stop=0.1)

@@ -176,6 +176,16 @@ def test_a_model_of_refused_ops_is_refused():
 
 
 @pytest.mark.slow
+def test_where_both_precisions_give_the_same_codes_the_driver_itself_is_asked():
+    need_gpu()
+    net = build("ARG_MAX", EXAMPLES["ARG_MAX"]).to_bytes()
+    half = check_delegates(net).gpu[1]
+    assert (half.status, half.really_fp16, half.error) == ("ok", True, 0.0)
+    half = check_delegates(net, env=without_fp16()).gpu[1]
+    assert (half.status, half.really_fp16) == ("not checked", False)
+
+
+@pytest.mark.slow
 def test_an_int8_file_runs_dequantized():
     need_gpu()
     report = check_delegates(quantized(8), images(4))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import one_op
 import pytest
-from lint_build import dense, join, picture
+from lint_build import custom, dense, join, picture
 from small_nets import images, residual
 
 from tfq_ext.emit.patched import static
@@ -172,6 +172,19 @@ def test_bad_input_is_a_sentence(tmp_path):
         lint(dense().model.to_bytes(), data=np.zeros((3, 5, 5), np.float32))
 
 
+def test_a_file_that_litert_refuses_is_a_finding_and_the_rest_is_judged():
+    content = custom("Nobody").model.to_bytes()
+    report = lint(content, data=np.zeros((3, 8), np.float32))
+    assert {"runtime-refused", "custom-op"} <= ids(report)
+    assert report.skipped["saturating"] == "could not run the file"
+    assert report.fails("error")
+
+
+def test_a_reference_that_cannot_run_is_bad_input(int8):
+    with pytest.raises(DataError, match="reference"):
+        lint(int8, data=images(2), reference=custom("Nobody").model.to_bytes())
+
+
 def test_json_and_text_have_every_finding(int8):
     report = lint(int8)
     plain = report.to_dict()
@@ -195,7 +208,7 @@ def test_the_zoo_has_no_false_errors():
     }  # fmt: skip
     for path in files:
         report = lint(path)
-        if "full_integer_quant" in path.name:
+        if "full_full_integer_quant" in path.name:
             assert ids(report, "error") == {"absurd-scale"}
             continue
         assert ids(report, "error") == set(), path.name

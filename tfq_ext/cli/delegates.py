@@ -47,7 +47,13 @@ PASSED, FAILED, UNDECIDED = 0, 1, 2
     show_default=True,
     help="Use at most so many samples, drawn with --seed.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Which samples; of the noise; which sums are emulated.",
+)
 @click.option("--signature", help="The signature to run.  [default: that of the first subgraph]")
 @click.option("--no-gpu", is_flag=True, help="Only what the CPU can tell.")
 @click.option(

@@ -204,7 +204,9 @@ def _summary(profile: Profile) -> list[str]:
     ran = [op for op in profile.ops if op.where != "folded"]
     inside = [op for op in ran if op.where in ("XNNPACK", "fused")]
     runs = words.count(len(profile.partitions), "run")
-    if profile.partitions:
+    if profile.kernels == "xnnpack" and profile.partitions and not inside:
+        lines.append(f"XNNPACK ran none of the {len(ran)} ops.")
+    elif profile.kernels == "xnnpack" and profile.partitions:
         share = f", {profile.xnnpack_share:.0%} of the ops' time" if profile.available else ""
         lines.append(f"XNNPACK ran {len(inside)} of {len(ran)} ops{share}, in {runs} of ops.")
     for stops, words_ in (

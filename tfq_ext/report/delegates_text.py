@@ -107,7 +107,7 @@ def _gpu(rows: Sequence[GpuRow], console: Console, top: int) -> None:
             _line(Text(f"{names}: {clean(reason)}"), console)
     proof = next((row for row in rows if row.really_fp16), None)
     if proof is not None:
-        _line(Text("fp16 was really fp16: its numbers differ from fp32's.", "dim"), console)
+        _line(Text("fp16 was really fp16: its numbers are not fp32's.", "dim"), console)
     refused = list(dict.fromkeys(entry for row in rows for entry in row.refused))
     if refused:
         shown = [(r.op, short(r.tensor, 28), clean(r.reason)) for r in refused[:top]]
@@ -180,7 +180,7 @@ def _risk(risk: Fp16Risk, console: Console, top: int) -> None:
     columns = [("tensor", LEFT), ("op", LEFT), ("largest", RIGHT), (">65504", RIGHT)]
     columns += [("<6e-5", RIGHT), ("to 0", RIGHT), ("adds", RIGHT), ("own error", RIGHT)]
     wide = console.width >= 100
-    name = 40 if wide else 22
+    name = 40 if wide else 20
     rows = [_risk_cells(row, name, 20 if wide else 15) for row in risk.rows[:top]]
     table = plain_table(columns, rows)
     for column in table.columns:

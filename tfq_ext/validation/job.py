@@ -100,8 +100,8 @@ def open_job(
     parsed = Model.parse(content, source=describe(model))
     specs = real_specs(parsed)
     if settings.signature is not None:
-        specs = [spec for spec in specs if spec.signature in ("", settings.signature)]
-        if not specs:
+        specs = [spec for spec in specs if spec.signature == settings.signature]
+        if settings.signature not in parsed.signatures:
             known = ", ".join(parsed.signatures) or "none"
             raise ModelError(f"The model has no signature {settings.signature!r}. Known: {known}.")
     samples = None

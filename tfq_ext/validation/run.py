@@ -15,6 +15,7 @@ from typing import Any
 from tfq_ext.errors import DataError, TfqError
 from tfq_ext.samples import Preprocess
 from tfq_ext.tflite.read import digest
+from tfq_ext.validation.accuracy import TASKS
 from tfq_ext.validation.catalogue import suppress
 from tfq_ext.validation.finding import Finding
 from tfq_ext.validation.gate import find_gate, judge, load_config, parse_gates
@@ -101,6 +102,8 @@ def _settings(told: Mapping[str, Any], gates: Mapping[str, Any], config: str | N
         if "top1_drop" not in gates:
             raise DataError("Stopping early needs a gate to decide: set top1_drop (--max-drop).")
         rest["stop"] = gates["top1_drop"]
+    if rest.get("task") is not None:
+        _ = TASKS[rest["task"]]  # refuses an unknown name before any work
     try:
         return Settings(**rest, config=config)
     except TypeError as error:

@@ -36,6 +36,7 @@ from tfq_ext.validation.accuracy.values import AccuracyReport, MetricRow
 from tfq_ext.validation.accuracy.worker import Worker, joined
 from tfq_ext.validation.sandbox import Limits
 
+MOST_AHEAD = 16  # chunks that are read to find a label
 SAMPLES_A_WORKER = 32  # fewer do not pay for the start of a process (half a second)
 
 
@@ -149,14 +150,14 @@ class Request:
     looks: Looks | None
     seed: int
 
-    def check(self, first: Chunk) -> None:
+    def check(self, labels: np.ndarray | None) -> None:
         """Refuse what could not give a single number."""
-        if first.labels is None and self.scene.reference is None and self.custom is None:
+        if labels is None and self.scene.reference is None and self.custom is None:
             raise DataError(
                 "There are neither labels nor a reference, so there is nothing to measure. Give "
                 "labels (class folders, a label file, a member of the .npz) or a reference."
             )
-        if first.labels is None and self.task is not None and self.scene.reference is None:
+        if labels is None and self.task is not None and self.scene.reference is None:
             raise DataError(f"{self.task} needs labels: class folders, a file, or labels=.")
         if self.looks is not None and self.task != "classification":
             raise DataError("stop needs labels of classes: it watches the drop of top1.")
@@ -211,17 +212,28 @@ def _measured(
         enabled=shown,
     )
     with closing(chunks(watched, keep=isinstance(samples.source, Indexed))) as stream:
-        first = next(stream, None)
-        if first is None:
+        head = _head(stream)
+        if not head:
             raise DataError(f"No sample is for signature {request.scene.key!r}.")
-        plan = replace(request, task=chosen_task(request.task, first.labels, request.scene.fact))
-        plan.check(first)
+        labels = head[-1].labels
+        plan = replace(request, task=chosen_task(request.task, labels, request.scene.fact))
+        plan.check(labels)
         setup = plan.setup(crew.threads)
         pool = Pool(lambda: Worker(crew.limits, setup), crew.size(samples.count))
         try:
-            return plan, _run(pool, plan, first, chain([first], stream), samples.count)
+            return plan, _run(pool, plan, head[0], chain(head, stream), samples.count)
         finally:
             pool.close()
+
+
+def _head(stream: Iterator[Chunk]) -> list[Chunk]:
+    """Chunks up to the first with labels, which tell the task."""
+    head: list[Chunk] = []
+    for chunk in stream:
+        head.append(chunk)
+        if chunk.labels is not None or len(head) >= MOST_AHEAD:
+            break
+    return head
 
 
 def _run(

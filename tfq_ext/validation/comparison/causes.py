@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 
 from tfq_ext._table import Table
 from tfq_ext.tflite.facts import FIXED_OUTPUT, SAME_GRID
-from tfq_ext.validation.comparison.parts import (
+from tfq_ext.validation.comparison.values import (
     BIAS,
     CLIPPING,
     INPUT_GRID,
     OUTPUT_GRID,
     SHIFT,
     WEIGHTS,
+    LayerRow,
+    Part,
 )
-from tfq_ext.validation.comparison.values import LayerRow, Part
 
 OWN_DB = 25.0  # an op that adds more noise than this is bad; int8 ops of good files have 30 to 45
 FAR_DB = 20.0  # gathered noise from which on a layer is bad, whoever is to blame
@@ -357,7 +358,7 @@ def _db(value: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else f"{share:.2g}"
+    return f"{share:.1%}" if share >= 0.001 else f"{share:.2%}" if share >= 1e-4 else "under 0.01%"
 
 
 __all__ = ["CAUSES", "VICTIM", "Cause", "Part", "is_bad", "judged"]

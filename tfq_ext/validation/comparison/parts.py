@@ -26,20 +26,21 @@ from tfq_ext.tflite.slice import can_cut, cut
 from tfq_ext.validation.comparison.labels import printable
 from tfq_ext.validation.comparison.nodes import Node, View
 from tfq_ext.validation.comparison.tensors import constant_real, grid_of
-from tfq_ext.validation.comparison.values import LayerRow, Part
+from tfq_ext.validation.comparison.values import (
+    BIAS,
+    CLIPPING,
+    INPUT_GRID,
+    OUTPUT_GRID,
+    SHIFT,
+    WEIGHTS,
+    LayerRow,
+    Part,
+)
 from tfq_ext.validation.comparison.weights import same_layers
 
 if TYPE_CHECKING:
     from tfq_ext.validation.comparison.session import Session
 
-INPUT_GRID, WEIGHTS, BIAS, OUTPUT_GRID, CLIPPING, SHIFT = (
-    "input grid",
-    "weights",
-    "bias",
-    "output grid",
-    "clipping",
-    "mean shift",
-)
 FINE_DB = 45.0  # what is better than this is not taken apart
 MOST_ROWS = 24
 Read = Callable[[int], np.ndarray]

@@ -11,6 +11,9 @@ from tfq_ext.validation.finding import Finding
 
 REFERENCE, CANDIDATE = "reference", "candidate"
 BINS = 64
+# Sources of an op's own noise.
+INPUT_GRID, WEIGHTS, BIAS = "input grid", "weights", "bias"
+OUTPUT_GRID, CLIPPING, SHIFT = "output grid", "clipping", "mean shift"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from tfq_ext.validation.delegates.gap import (
     top1_agreement,
 )
 from tfq_ext.validation.delegates.log import Log, read_log
+from tfq_ext.validation.delegates.probe import computes_fp16
 from tfq_ext.validation.delegates.sides import COMPILED, Ran, for_gpu, run_side
 from tfq_ext.validation.delegates.task import Task
 from tfq_ext.validation.delegates.values import (
@@ -67,7 +68,7 @@ def run_gpu(task: Task, cpu: Ran) -> tuple[GpuRun, ...]:
         if row.status == NOT_CHECKED and not row.adapter:
             runs += [GpuRun(_as(row, p, task), ()) for p in PRECISIONS[len(runs) :]]
             break
-    return _with_proof(tuple(runs))
+    return _with_proof(tuple(runs), task)
 
 
 def _as(row: GpuRow, precision: str, task: Task) -> GpuRow:
@@ -146,18 +147,22 @@ def _why_wrong(row: GpuRow, log: Log, error: float) -> str:
     return f"Relative error {error:.2g} against the CPU, over the limit of {row.limit:g}{part}."
 
 
-def _with_proof(runs: tuple[GpuRun, ...]) -> tuple[GpuRun, ...]:
-    """fp16 is believed only where its numbers are not fp32's."""
+def _with_proof(runs: tuple[GpuRun, ...], task: Task) -> tuple[GpuRun, ...]:
+    """fp16 is believed only where its numbers, or those of a net of ours, are not fp32's."""
     wide, half = runs
     ran = wide.row.samples and half.row.samples
     if not ran or REFUSED in (wide.row.status, half.row.status):
         return runs
-    if not same_numbers(wide.outputs, half.outputs):
-        return wide, replace(half, row=replace(half.row, really_fp16=True))
-    if fits_fp16(wide.outputs):  # whole numbers, codes, zeros: both precisions give them
-        return runs
-    row = replace(half.row, really_fp16=False)
-    if row.status == OK:
-        text = "The driver silently computed in fp32: both precisions gave the same bits."
-        row = replace(row, status=NOT_CHECKED, reason=text)
+    really: bool | None = not same_numbers(wide.outputs, half.outputs)
+    if not really and fits_fp16(wide.outputs):  # whole numbers, codes, zeros: both give them
+        really = computes_fp16(task.limits, task.env)
+    row = replace(half.row, really_fp16=really)
+    if not really and row.status == OK:
+        row = replace(row, status=NOT_CHECKED, reason=_NO_PROOF[really])
     return wide, replace(half, row=row)
+
+
+_NO_PROOF = {
+    False: "The driver silently computed in fp32: both precisions gave the same bits.",
+    None: "Whether it was fp16 cannot be told: both precisions gave the same codes.",
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfq_ext.tflite.arithmetic import FLOATS, has_grid
 from tfq_ext.tflite.read import Graph
 from tfq_ext.tflite.runner import Port
 
@@ -24,12 +25,18 @@ def _zero(q: object) -> int:
     return int(points[0]) if points is not None and len(points) else 0
 
 
+def is_real(graph: Graph, tensor: int) -> bool:
+    """Whether a tensor stands for reals: floats, and codes with a grid."""
+    dtype = graph.dtype(tensor)
+    return dtype in FLOATS or (dtype in CODES and has_grid(graph, tensor))
+
+
 def real(graph: Graph, tensor: int, stored: np.ndarray) -> np.ndarray | None:
     """float32 values; None for ids, masks and texts, which are no reals."""
     if stored.dtype.kind == "f":
         return stored.astype(np.float32, copy=False)
     q = graph.tensors[tensor].quantization
-    if graph.dtype(tensor) not in CODES or q is None or q.scale is None or not len(q.scale):
+    if q is None or not is_real(graph, tensor):
         return None
     scale = np.asarray(q.scale, np.float32)
     zero = np.zeros(len(scale), np.int64) if q.zeroPoint is None else np.asarray(q.zeroPoint)

@@ -71,7 +71,8 @@ class GpuRow:
         on_gpu, ops: how many ops ran on the GPU, of how many; on_gpu None if it is not known.
         load_ms, first_ms: creation, and the first run, which compiles shaders.
         steady_ms, cpu_ms: median of the later runs, copies in and out included; one CPU thread.
-        really_fp16: fp16 only: whether its results differ from fp32's; None: cannot be told.
+        really_fp16: fp16 only: whether its results differ from fp32's, or, where they may well be
+            the same (codes), whether those of a net of one op do; None: cannot be told.
         samples: compared.
     """
 

@@ -15,7 +15,7 @@ from tfq_ext.validation.latency.reasons import RULES
 from tfq_ext.validation.latency.rows import BenchReport
 from tfq_ext.validation.profile import FOLDED, XNNPACK
 
-NOTABLE, LARGE = 0.05, 0.2  # shares of the time
+LEAST, NOTABLE, LARGE = 0.005, 0.05, 0.2  # shares of the time
 SMALL_OP_MS = 0.003
 MANY_RUNS = 4
 SLOWER = 1.2  # of an op, by the same op of the baseline
@@ -137,9 +137,9 @@ def slower_ops(case: Case) -> Iterator[Finding]:
     worse = [
         (mine, theirs)
         for mine, theirs in pairs(case.side, case.base)
-        if mine.ms > theirs.ms * SLOWER and mine.ms - theirs.ms > total * NOTABLE
+        if mine.ms > theirs.ms * SLOWER and mine.ms - theirs.ms > total * LEAST
     ]
-    if not worse:
+    if sum(mine.ms - theirs.ms for mine, theirs in worse) < total * NOTABLE or not worse:
         return
     worse.sort(key=lambda pair: pair[1].ms - pair[0].ms)
     lost = sum(mine.ms - theirs.ms for mine, theirs in worse)

@@ -1,4 +1,4 @@
-"""Steps that the converter normally folds into the op before, and that cost bits where it did not."""
+"""Steps that the converter folds into the op before; where it did not, they cost bits."""
 
 from __future__ import annotations
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfq_ext._table import Table
-from tfq_ext.errors import SpecError
+from tfq_ext.errors import ModelError, SpecError
 from tfq_ext.samples import Preprocess, Samples, open_samples
 from tfq_ext.spec import Range
 from tfq_ext.tflite.inputs import real_specs
@@ -16,14 +16,24 @@ from tfq_ext.validation.inspection.runtime_versions import release_key
 from tfq_ext.validation.lint import config as configs
 from tfq_ext.validation.lint.observed import Observed
 from tfq_ext.validation.lint.report import LintReport
+from tfq_ext.validation.lint.rule import REFERENCE, VALUES
 from tfq_ext.validation.lint.subject import Subject
-from tfq_ext.validation.lint.table import LINT_RULES, RULES
+from tfq_ext.validation.lint.table import LINT_RULES
 
 if TYPE_CHECKING:
     from tfq_ext.validation.sandbox import Limits
 
 LIMIT = 64  # samples that are enough to see a range
 Path = str | os.PathLike[str]
+
+
+class Values(NamedTuple):
+    """What running the file gave."""
+
+    seen: dict[tuple[int, int], Observed] | None = None
+    ranges: dict[str, Range] | None = None
+    samples: int = 0
+    died: Finding | None = None
 
 
 def lint(
@@ -54,7 +64,8 @@ def lint(
         show_progress: a bar on stderr, where that is a terminal.
 
     Raises:
-        ModelError: a file that cannot be read, or that LiteRT does not survive.
+        ModelError: a file that cannot be read. (One that LiteRT refuses or does not survive is a
+            finding.)
         DataError: samples that do not fit.
         RecipeError: a config file with mistakes.
         SpecError: a target that is no version.
@@ -64,35 +75,39 @@ def lint(
     content = read_bytes(model)
     parsed = Model.parse(content, source=describe(model) if name is None else name)
     called = name if name is not None else "" if isinstance(model, bytes) else str(model)
-    seen: dict[tuple[int, int], Observed] | None = None
-    ranges, count = None, 0
+    values = Values()
     if data is not None:
-        shown = (limits, show_progress)
         samples = _opened(parsed, data, preprocess, limit, seed)
-        seen, ranges, count = _values(content, samples, reference, *shown)
+        values = _values(content, samples, reference, limits, show_progress)
     elif reference is not None:
         raise SpecError("A reference is compared on samples: give data too (--data).")
     subject = Subject(
         parsed,
         name=os.path.basename(called),
         target=release_key(wanted) if wanted else None,
-        values=seen,
-        samples=count,
-        reference=ranges,
+        values=values.seen,
+        samples=values.samples,
+        reference=values.ranges,
         size=len(content),
     )
-    return judge(subject, chosen, file=called, target=wanted)
+    return judge(subject, chosen, file=called, target=wanted, died=values.died)
 
 
 def judge(
-    subject: Subject, config: configs.LintConfig, *, file: str = "", target: str = ""
+    subject: Subject,
+    config: configs.LintConfig,
+    *,
+    file: str = "",
+    target: str = "",
+    died: Finding | None = None,
 ) -> LintReport:
-    """The report on a subject."""
-    found: list[Finding] = []
+    """The report on a subject; `died` is what came of the attempt to run it, if that failed."""
+    found: list[Finding] = [] if died is None else [died]
     skipped: dict[str, str] = {}
     for id_, entry in LINT_RULES.items():
         if reason := entry.missing(subject):
-            skipped[id_] = reason
+            values = entry.needs in (VALUES, REFERENCE)
+            skipped[id_] = "could not run the file" if died and values else reason
         else:
             found += entry.check(subject)
     found.sort(key=lambda f: -SEVERITIES.index(f.severity))  # stable: the table's order stays
@@ -111,10 +126,7 @@ def known_rules() -> Table[Rule]:
     """Every rule that a config file may name, those of other checks too."""
     from tfq_ext.validation.catalogue import catalogue
 
-    try:
-        return catalogue()
-    except (AttributeError, ImportError):  # a part is not there yet
-        return RULES
+    return catalogue()
 
 
 def _opened(
@@ -129,12 +141,17 @@ def _opened(
 
 def _values(
     content: bytes, samples: Samples, reference: Any, limits: Limits | None, shown: bool
-) -> tuple[dict[tuple[int, int], Observed], dict[str, Range] | None, int]:
+) -> Values:
+    """Statistics from a child process; a file that LiteRT refuses or dies of is a finding."""
     from tfq_ext.validation.lint.watch import collect
+    from tfq_ext.validation.sandbox import died_finding
 
     beside = None if reference is None else read_bytes(reference)
-    seen, named, count = collect(
-        content, samples, reference=beside, limits=limits, show_progress=shown
-    )
+    try:
+        seen, named, count = collect(
+            content, samples, reference=beside, limits=limits, show_progress=shown
+        )
+    except ModelError as error:
+        return Values(died=died_finding(error))
     ranges = {name: Range.of(o.low, o.high) for name, o in named.items()}
-    return seen, ranges if beside is not None else None, count
+    return Values(seen, ranges if beside is not None else None, count)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from tfq_ext.errors import DataError, ModelError
 from tfq_ext.samples import Samples, progress
 from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import Keeper, input_tensors
 from tfq_ext.validation.lint.observed import Observed
-from tfq_ext.validation.sandbox import Child, Limits
+from tfq_ext.validation.sandbox import Child, Limits, Remote
 
 WATCHED = frozenset({"float32", "int8", "uint8", "int16"})
 Places = dict[tuple[int, int], Observed]
@@ -40,16 +42,31 @@ def collect(
         watch = mine.make("tfq_ext.validation.lint.watch:Watch", content=content)
         beside = None
         if reference is not None:
-            beside = other.make("tfq_ext.validation.lint.watch:Watch", content=reference)
+            beside = _reference(other, reference)
         shown = None if show_progress else False  # None: on a terminal
         for sample in progress(samples, label="running", enabled=shown):
             inputs = {name: np.asarray(x) for name, x in sample.inputs.items()}
             watch.call("add", inputs)
             if beside is not None:
-                beside.call("add", inputs)
+                _beside(beside, "add", inputs)
             count += 1
-        named = {} if beside is None else beside.call("named")
+        named = {} if beside is None else _beside(beside, "named")
         return watch.call("found"), named, count
+
+
+def _reference(child: Child, content: bytes) -> Remote:
+    try:
+        return child.make("tfq_ext.validation.lint.watch:Watch", content=content)
+    except ModelError as error:
+        raise DataError(f"The reference could not be run. {error}") from None
+
+
+def _beside(remote: Remote, method: str, *arguments: Any) -> Any:
+    """A call of the reference: its faults are no findings about the file under examination."""
+    try:
+        return remote.call(method, *arguments)
+    except ModelError as error:
+        raise DataError(f"The reference could not be run. {error}") from None
 
 
 class Watch:
@@ -74,6 +91,11 @@ class Watch:
         graph = self._graph
         if len(inputs) == 1 and len(self._feeds) == 1:
             inputs = {next(iter(self._feeds)): next(iter(inputs.values()))}
+        if missing := [name for name in self._feeds if name not in inputs]:
+            raise DataError(
+                f"The samples have {', '.join(inputs) or 'no input'}; the file also takes "
+                f"{', '.join(missing)}."
+            )
         codes = {}
         for name, tensor in self._feeds.items():
             encoded, outside = _encode(graph, tensor, np.asarray(inputs[name]))

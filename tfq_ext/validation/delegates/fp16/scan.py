@@ -12,7 +12,7 @@ from tfq_ext.tflite.run import Keeper, input_tensors
 from tfq_ext.validation.delegates.fp16.chain import add_up, growth_bound, half
 from tfq_ext.validation.delegates.fp16.values import MAX, NORMAL, ZERO, TensorRisk
 from tfq_ext.validation.delegates.fp16.windows import ADDERS
-from tfq_ext.validation.delegates.reals import constant_real, port_of, real
+from tfq_ext.validation.delegates.reals import constant_real, is_real, port_of, real
 
 CAST = 5e-3  # a constant whose rounding to fp16 costs more is worth a row
 _DATA = {"TRANSPOSE_CONV": 2}  # input position of the activation, where it is not 0
@@ -124,6 +124,8 @@ class Scan:
             self._tallies.setdefault(tensor, _Tally()).add(values)
 
     def _value(self, tensor: int, read: Callable[[int], np.ndarray]) -> np.ndarray | None:
+        if not is_real(self._graph, tensor):  # reading a resource crashes LiteRT
+            return None
         try:
             return real(self._graph, tensor, np.asarray(read(tensor)))
         except (ValueError, RuntimeError):  # LiteRT gave it no memory: nobody reads it
