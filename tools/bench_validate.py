@@ -31,6 +31,7 @@ from tfq_ext.errors import TfqError
 PARTS: dict[str, str] = {
     "inspect": "_bench_inspect",
     "evaluate": "_bench_evaluate",
+    "compare": "_bench_compare",
 }
 
 

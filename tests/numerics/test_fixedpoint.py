@@ -79,7 +79,9 @@ def test_srdhm_of_16_bits_saturates_too():
 def test_multiplier_is_normal_and_near(real: float):
     m0, shift = quantize_multiplier(real)
     assert 2**30 <= m0 < 2**31
-    assert abs(Fraction(m0) * Fraction(2) ** (shift - 31) / Fraction(real) - 1) <= Fraction(1, 2**31)
+    assert abs(Fraction(m0) * Fraction(2) ** (shift - 31) / Fraction(real) - 1) <= Fraction(
+        1, 2**31
+    )
 
 
 def test_multiplier_at_the_edges():
@@ -140,7 +142,11 @@ def test_upward_takes_ties_up_where_double_takes_them_away():
 
 
 def test_wide_reduces_the_multiplier_to_16_bits():
-    for x, m0, shift in ((2**40 + 12345, 1717986918, -20), (-(2**40), 2**31 - 1, -31), (7, 2**30, 5)):
+    for x, m0, shift in (
+        (2**40 + 12345, 1717986918, -20),
+        (-(2**40), 2**31 - 1, -31),
+        (7, 2**30, 5),
+    ):
         reduced = (m0 + 2**15) >> 16 if m0 < 0x7FFF0000 else 0x7FFF
         wanted = (x * reduced + 2 ** (14 - shift)) >> (15 - shift)
         assert int(multiply_wide(x, m0, shift)) == wanted

@@ -13,44 +13,44 @@ from tfq_ext.validation.comparison.causes import judged
 from tfq_ext.validation.comparison.values import Part
 
 
+VALUES: dict = {
+    "index": 3,
+    "subgraph": 0,
+    "op": "DEPTHWISE_CONV_2D",
+    "matched_by": "name",
+    "shape": (1, 8, 8, 4),
+    "arithmetic": "integer",
+    "dtype": "int8",
+    "scale": 0.1,
+    "zero_point": 0,
+    "grid": (-12.8, 12.7),
+    "range": (-40.0, 30.0),
+    "wasted_bits": 0.0,
+    "sqnr_db": 9.5,
+    "own_sqnr_db": 12.0,
+    "own_reason": "",
+    "grid_sqnr_db": 12.1,
+    "cosine": 0.97,
+    "mean_error_lsb": 3.2,
+    "max_error_lsb": 272.0,
+    "mean_error": 0.32,
+    "max_error": 27.2,
+    "clipped_low": 0.02,
+    "clipped_high": 0.05,
+    "shift": Shift(2, -0.3, -3.0, 0.2),
+    "own_shift": Shift(2, -0.3, -3.0, 0.2),
+    "weight_bits": 8,
+    "weight_scales": 4,
+    "weight_sqnr_db": 41.0,
+    "weight_spread": 3.0,
+    "parts": (Part("clipping", 0.9), Part("output grid", 0.95)),
+    "rms": 3.0,
+}
+
+
 def row(label: str = "conv", **fields: object) -> LayerRow:
-    values: dict = {
-        "index": 3,
-        "subgraph": 0,
-        "op": "DEPTHWISE_CONV_2D",
-        "tensor": label,
-        "label": label,
-        "reference_tensor": label,
-        "matched_by": "name",
-        "shape": (1, 8, 8, 4),
-        "arithmetic": "integer",
-        "dtype": "int8",
-        "scale": 0.1,
-        "zero_point": 0,
-        "grid": (-12.8, 12.7),
-        "range": (-40.0, 30.0),
-        "wasted_bits": 0.0,
-        "sqnr_db": 9.5,
-        "own_sqnr_db": 12.0,
-        "own_reason": "",
-        "grid_sqnr_db": 12.1,
-        "cosine": 0.97,
-        "mean_error_lsb": 3.2,
-        "max_error_lsb": 272.0,
-        "mean_error": 0.32,
-        "max_error": 27.2,
-        "clipped_low": 0.02,
-        "clipped_high": 0.05,
-        "shift": Shift(2, -0.3, -3.0, 0.2),
-        "own_shift": Shift(2, -0.3, -3.0, 0.2),
-        "weight_bits": 8,
-        "weight_scales": 4,
-        "weight_sqnr_db": 41.0,
-        "weight_spread": 3.0,
-        "parts": (Part("clipping", 0.9), Part("output grid", 0.95)),
-        "rms": 3.0,
-    }
-    return LayerRow(**{**values, **fields})
+    names = {"tensor": label, "label": label, "reference_tensor": label}
+    return LayerRow(**{**VALUES, **names, **fields})
 
 
 def comparison(rows, **fields: object) -> Comparison:

@@ -16,6 +16,7 @@ from tfq_ext.errors import DataError, ModelError, SpecError
 from tfq_ext.spec import Range
 from tfq_ext.tflite.read import Model
 from tfq_ext.validation.lint import LINT_RULES, lint
+from tfq_ext.validation.lint.observed import Observed
 
 
 def ids(report, least="warning"):
@@ -91,6 +92,33 @@ def test_figures_equal_a_direct_run(int8):
     assert seen[0, tensor].count == stacked.size
     if stacked.dtype == np.int8:
         assert seen[0, tensor].at_high == pytest.approx(np.mean(stacked == 127))
+
+
+@pytest.mark.parametrize(
+    ("grid", "at_low", "at_high", "activation", "found"),
+    [
+        ((0.1, 0), 0.02, 0.0, 0, True),
+        ((0.1, 0), 0.0, 0.02, 0, True),
+        ((0.1, 0), 0.01, 0.01, 0, False),  # not more than 1 %
+        ((0.1, -128), 0.5, 0.0, 0, False),  # begins at 0: never negative, or a folded ReLU
+        ((0.1, -128), 0.5, 0.02, 1, True),  # a ReLU has no upper end
+        ((6 / 255, -128), 0.5, 0.5, 3, False),  # the ends of a ReLU6
+        ((5.9 / 255, -128), 0.5, 0.5, 3, True),  # clipped below 6
+        ((6 / 255, -128), 0.5, 0.5, 0, False),  # a ReLU6 folded into the grid
+        ((6 / 255, -127), 0.0, 0.5, 0, True),
+    ],
+)
+def test_which_ends_saturate(grid, at_low, at_high, activation, found):
+    values = {(0, 3): Observed(-128, 127, at_low, at_high, count=5000)}
+    subject = dense(y=grid, activation=activation, subject={"values": values, "samples": 8})
+    assert bool(list(LINT_RULES["saturating"].check(subject))) == found
+
+
+def test_few_values_may_lie_at_the_ends():
+    """The extremes of 10 logits in 8 samples are 2 of 80 values."""
+    values = {(0, 3): Observed(-128, 127, 1 / 80, 1 / 80, count=80)}
+    subject = dense(subject={"values": values, "samples": 8})
+    assert not list(LINT_RULES["saturating"].check(subject))
 
 
 def test_the_hand_model_is_found():

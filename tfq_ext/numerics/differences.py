@@ -78,6 +78,27 @@ def add(r, codes, scale, zero, step, lo, hi, sums):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
+def add_noise(r, codes, scale, zero, sums):  # type: ignore[no-untyped-def]
+    """SIGNAL, NOISE and SHIFT of `add` alone, at half the time."""
+    wide = sums.shape[1]
+    a, e = np.zeros(wide), np.zeros(wide)
+    signal, noise, shift = sums[0], sums[1], sums[4]
+    for start in range(0, r.size, wide):
+        n = min(wide, r.size - start)
+        x, q = r[start : start + n], codes[start : start + n]
+        for j in range(n):
+            a[j] = np.float64(x[j])
+        for j in range(n):
+            e[j] = np.float64(scale * (np.float32(q[j]) - zero)) - a[j]
+        for j in range(n):
+            signal[j] += a[j] * a[j]
+        for j in range(n):
+            noise[j] += e[j] * e[j]
+        for j in range(n):
+            shift[j] += e[j]
+
+
+@njit(cache=True, nogil=True)
 def _on_grid(a, n, step, lo, hi, sums, d):  # type: ignore[no-untyped-def]
     """GRID, CLIP, LOW and HIGH of one row a[:n]; `d` is scratch."""
     grid, clip, low, high = sums[7], sums[8], sums[9], sums[10]

@@ -9,6 +9,7 @@ differ in is how they round the product (found by experiment on LiteRT 2.3, x86)
 | upward | the same, both with ties up | optimized kernels with vector instructions, ruy |
 | single | once, ties up | TFLITE_SINGLE_ROUNDING builds |
 | away | of the product with the real M in float64, ties away | the reference FULLY_CONNECTED |
+| mixed | the inputs as "single", their sum as "double" | the optimized int16 ADD |
 | xnnpack | float32(x) times a float32 scale, ties to even | XNNPACK |
 
 Source: gemmlowp fixedpoint.h; TFLite common.h, quantization_util.cc; ruy apply_multiplier.cc;

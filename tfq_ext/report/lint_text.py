@@ -76,11 +76,17 @@ def _rule(found: Sequence[Finding], console: Console, every: bool) -> None:
     else:
         if len({f.op for f in found}) > 1:
             parts.append(Text(_kinds(found), "dim"))
-        worst = "the worst, " if len(found) > 1 else ""
-        parts.append(Text(f"{worst}{_place(first)}{_clean(first.message)}"))
+        parts.append(Text(f"{_chosen(found)}{_place(first)}{_clean(first.message)}"))
     parts.append(Text(f"-> {rule.remedy}", "green"))
     for part in parts:
         console.print(Padding(part, (0, 0, 0, INDENT), expand=False))
+
+
+def _chosen(found: Sequence[Finding]) -> str:
+    """What the one that is shown stands for."""
+    if len(found) == 1:
+        return ""
+    return "the worst, " if len({f.message for f in found}) > 1 else "for example, "
 
 
 def _kinds(found: Sequence[Finding]) -> str:
@@ -123,7 +129,8 @@ def _place(finding: Finding) -> str:
 
 
 def _clean(message: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in message)
+    """On one line, without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
 
 
 def _hidden(report: LintReport, shown: Sequence[str], console: Console) -> None:

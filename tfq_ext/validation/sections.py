@@ -14,6 +14,7 @@ from tfq_ext.errors import DataError, ModelError
 from tfq_ext.validation.job import Job
 
 REFERENCE = "reference"
+LONGEST = 20.0  # seconds of timing: a slow file gets fewer runs
 COMPARED = 32  # samples: layers' errors and ranges settle sooner than accuracies
 
 
@@ -66,9 +67,7 @@ def _lint(job: Job) -> Any:
 def _run(job: Job) -> Any:
     from tfq_ext.validation.trial import trial
 
-    inputs = None
-    if job.samples is not None:
-        inputs = [_copied(sample.inputs) for sample in islice(iter(job.samples), 2)]
+    inputs = None if job.samples is None else _first(job, 2)
     settings = job.settings
     return trial(
         job.content,
@@ -79,8 +78,15 @@ def _run(job: Job) -> Any:
     )
 
 
-def _copied(inputs: Any) -> dict[str, np.ndarray]:
-    return {name: np.array(values) for name, values in inputs.items()}
+def _first(job: Job, n: int) -> list[dict[str, np.ndarray]]:
+    """The inputs of the first samples, copied: a source may hand out one buffer again and again."""
+    assert job.samples is not None
+    signature = job.settings.signature
+    samples = (s for s in job.samples if signature is None or s.signature in ("", signature))
+    return [
+        {name: np.array(values) for name, values in sample.inputs.items()}
+        for sample in islice(samples, n)
+    ]
 
 
 def _accuracy(job: Job) -> Any:
@@ -130,8 +136,11 @@ def _latency(job: Job) -> Any:
     models = {} if job.reference is None else {REFERENCE: job.reference}
     return bench(
         {**models, job.name: job.content},
+        inputs=None if job.samples is None else _first(job, 1)[0],
+        signature=settings.signature,
         threads=(settings.threads,),
         runs=settings.runs,
+        seconds=LONGEST,
         seed=settings.seed,
         limits=settings.limits,
     )

@@ -189,7 +189,7 @@ class View:
 
     def _followers(self, tensor: int) -> Iterator[int]:
         """Ops that do nothing but scale, shift or clamp what the node made, one after another."""
-        while tensor not in self.leaving and len(found := self.readers.get(tensor, ())) == 1:
+        while tensor not in self.leaving and len(found := self.readers.get(tensor, [])) == 1:
             op = self.graph.ops[found[0]]
             code = self._canonical(op)
             alone = len(self._data(op)) == 1

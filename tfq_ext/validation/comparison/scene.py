@@ -9,6 +9,7 @@ from functools import cached_property
 from tfq_ext.errors import DataError, ModelError
 from tfq_ext.samples import InputSpec
 from tfq_ext.tflite.read import Graph, Model, text
+from tfq_ext.validation.comparison.labels import printable
 from tfq_ext.validation.comparison.match import Match, Matcher, fit_shapes, tensor_pairs
 from tfq_ext.validation.comparison.nodes import BRIDGES, INPUT, Node, View
 from tfq_ext.validation.comparison.tensors import grid_of, is_real
@@ -196,7 +197,8 @@ class Scene:
                 why = f"the candidate has no {node.code} at its place"
                 if r in partner:
                     made = self.candidate.nodes[partner[r]]
-                    why = f"inside {self.candidate.graph.name(made.final)!r} of the candidate"
+                    name = printable(self.candidate.graph.name(made.final))
+                    why = f"inside {name!r} of the candidate"
                 yield Unmatched(graph.name(t), _code(node, graph), REFERENCE, why)
 
     def _bodies(self) -> Iterator[Unmatched]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from tfq_ext.validation.comparison.values import LayerRow, Unmatched
 
 Arrays = Mapping[str, np.ndarray]
 Read = Callable[[int], np.ndarray]
+S = TypeVar("S")
 T = TypeVar("T")
 EXPLAINED = 4  # samples that are kept to take the noise of the worst layers apart
 
@@ -68,6 +70,7 @@ class Session:
         self._bench_ops()
         self._kept: list[dict[str, np.ndarray]] = []
         self.samples = 0
+        self._pool = ThreadPoolExecutor(threads, "tfq-compare") if threads > 1 else None
 
     def _bench_ops(self) -> None:
         known = {m.candidate: m.reference for m in self.matches}
@@ -75,9 +78,7 @@ class Session:
         makers = self.scene.candidate.graph.producer
         ops = sorted({makers[t] for t in known if t in makers}) if self.measures_own else []
         self.own = Own(self.scene.candidate, ops, self.feeds)
-        self.own_sums = {
-            t: Sums(self._grid(t), counting=False) for t in known if makers.get(t) in ops
-        }
+        self.own_sums = {t: Sums(self._grid(t), whole=False) for t in known if makers.get(t) in ops}
 
     def _refuse_strangers(self) -> None:
         if not any(m.by != "input" for m in self.matches) and not self.scene.outputs:
@@ -102,9 +103,8 @@ class Session:
         """
         mine, other = self._run(inputs, key)
         decoded = _Decoded(self.scene, mine)
-        for match in self.matches:
-            if match.candidate not in self._lost:
-                self._measure(match, decoded, other, key)
+        live = [m for m in self.matches if m.candidate not in self._lost]
+        self._each(live, lambda m: self._measure(m, decoded, other, key))
         for match, sums in zip(self.outputs, self.output_sums, strict=True):
             self._add(sums, match, decoded(match.reference), other(match.candidate), key)
         if self.measures_own:
@@ -126,7 +126,7 @@ class Session:
         }
         return read, _named("candidate", lambda: self._keepers[1].invoke(codes))
 
-    def _measure(self, match: Match, mine: Any, other: Any, key: int) -> None:
+    def _measure(self, match: Match, mine: Read, other: Read, key: int) -> None:
         try:
             stored, real = other(match.candidate), mine(match.reference)
         except ValueError as error:  # "Tensor data is null": a kernel never gave it memory
@@ -151,21 +151,31 @@ class Session:
                 "at that sample, or at the op that makes the tensor."
             ) from None
 
-    def _own(self, mine: Any, other: Any, key: int) -> None:
-        graph = self.scene.candidate.graph
-        for k in list(self.own.benches):
-            results = self.own.run(k, mine, other)
-            for t in graph.ops[k].outputs if results is not None else ():
-                sums, source = self.own_sums.get(int(t)), self.feeds.known.get(int(t))
-                if sums is None or source is None or int(t) in self._lost:
-                    continue
-                real, stored = mine(source), results[int(t)]  # type: ignore[index]
-                if stored.shape != real.shape:
-                    self.own.reasons[k] = f"on its own it gives shape {list(stored.shape)}"
-                    self.own.benches.pop(k, None)
-                    break
-                self._add(sums, Match(source, int(t), ""), real, stored, key)
+    def _own(self, mine: Read, other: Read, key: int) -> None:
+        self._each(list(self.own.benches), lambda k: self._own_op(k, mine, other, key))
         self.feeds.forget()
+
+    def _own_op(self, k: int, mine: Read, other: Read, key: int) -> None:
+        results = self.own.run(k, mine, other)
+        for t in map(int, self.scene.candidate.graph.ops[k].outputs if results else ()):
+            sums, source = self.own_sums.get(t), self.feeds.known.get(t)
+            if results is None or sums is None or source is None or t in self._lost:
+                continue
+            real, stored = mine(source), results[t]
+            if stored.shape != real.shape:
+                self.own.reasons[k] = f"on its own it gives shape {list(stored.shape)}"
+                self.own.benches.pop(k, None)
+                return
+            self._add(sums, Match(source, t, ""), real, stored, key)
+
+    def _each(self, items: Sequence[S], work: Callable[[S], None]) -> None:
+        """Work on all items, on several threads: LiteRT and the loops release the GIL."""
+        if self._pool is None:
+            for item in items:
+                work(item)
+        else:
+            for _ in self._pool.map(work, items):
+                pass
 
     def finish(self) -> tuple[tuple[LayerRow, ...], tuple[LayerRow, ...], tuple[Unmatched, ...]]:
         """(rows, outputs, unmatched), without verdicts."""

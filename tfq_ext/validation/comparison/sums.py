@@ -22,11 +22,11 @@ class Sums:
 
     Args:
         grid: of the candidate.
-        counting: whether to keep a histogram and the extremes of the reference.
+        whole: all measures; else SQNR and mean shift only.
     """
 
     grid: Grid = FLOAT
-    counting: bool = True
+    whole: bool = True
     values: int = 0
     channels: int = 0
     lo: float = math.inf
@@ -61,20 +61,26 @@ class Sums:
                 self._sums[:, 0] = one.sum(axis=1)
                 self._sums[d.MOST, 0] = one[d.MOST].max()
         grid, (scale, zero) = self.grid, self.grid.factors
-        d.add(r, codes, scale, zero, float(grid.scale), grid.lo, grid.hi, self._sums)
+        if self.whole:
+            d.add(r, codes, scale, zero, float(grid.scale), grid.lo, grid.hi, self._sums)
+        else:
+            d.add_noise(r, codes, scale, zero, self._sums)
         self._check()
-        if self.counting and self.values < _COUNTED:
-            if self._counts is None:
-                self._counts = np.zeros(d.BINS, np.uint32)
-            lo, hi = d.count_into(r, self._counts)
-            self.lo, self.hi = min(self.lo, float(lo)), max(self.hi, float(hi))
+        if self.whole and self.values < _COUNTED:
+            self._count(r)
         self.values += r.size
+
+    def _count(self, r: np.ndarray) -> None:
+        if self._counts is None:
+            self._counts = np.zeros(d.BINS, np.uint32)
+        lo, hi = d.count_into(r, self._counts)
+        self.lo, self.hi = min(self.lo, float(lo)), max(self.hi, float(hi))
 
     def _check(self) -> None:
         assert self._sums is not None
         bad = [
             who
-            for who, row in (("reference", d.SIGNAL), ("candidate", d.POWER))
+            for who, row in (("reference", d.SIGNAL), ("candidate", d.NOISE))
             if not np.isfinite(self._sums[row].sum())
         ]
         if bad:

@@ -93,8 +93,12 @@ class Compiled:
             raise ModelError(f"LiteRT could not compile the model: {_plain(error)}") from None
         self.load_ms = (time.perf_counter() - start) * 1e3
         self._key, self._number, graph = self._signature(signature)
-        self._inputs = self._ports(self._compiled.get_input_tensor_details(self._key), graph)
-        self._outputs = self._ports(self._compiled.get_output_tensor_details(self._key), graph)
+        try:
+            inputs = self._compiled.get_input_tensor_details(self._key)
+            outputs = self._compiled.get_output_tensor_details(self._key)
+        except (RuntimeError, ValueError) as error:  # it allocates here, and may fail
+            raise ModelError(f"LiteRT could not compile the model: {_plain(error)}") from None
+        self._inputs, self._outputs = self._ports(inputs, graph), self._ports(outputs, graph)
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._in: list[Any] = []
         self._out: list[Any] = []

@@ -184,7 +184,7 @@ def _report(
         for other in model.graphs[1:]
         for k in range(len(other.ops))
     ]
-    notes = [f"{name} kernels did not run: {error}" for name, error in errors.items()]
+    notes = [f"{n} kernels did not run: {' '.join(str(e).split())}" for n, e in errors.items()]
     return IntegerReport(
         tuple(rows),
         (*skipped, *elsewhere),

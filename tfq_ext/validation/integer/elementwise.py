@@ -6,6 +6,7 @@ Source: TFLite reference add.h, sub.cc, mul.h, squared_difference.cc; XNNPACK qs
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from tfq_ext.validation.integer.call import (
     to_output,
     to_output_float,
 )
+
+_MIXED = ("single", "double")  # optimized int16 ADD: the inputs, then their sum
 
 
 def add(call: Call) -> tuple[Array, ...]:
@@ -40,9 +43,12 @@ def _sum(call: Call, sign: int) -> Array:
     bits = 15 if call.y.dtype == "int16" else 20
     s1, s2 = float(call.grid(0).s), float(call.grid(1).s)
     finer = 2.0 * max(s1, s2)
-    a = scaled(call, call.centred(0, np.int64) << bits, s1 / finer)
-    b = scaled(call, call.centred(1, np.int64) << bits, s2 / finer)
-    return to_output(call, a + sign * b, finer / ((1 << bits) * float(call.y.s)), fused_range(call))
+    each, total = _MIXED if call.rounding == "mixed" else (call.rounding, call.rounding)
+    first = replace(call, rounding=each)
+    a = scaled(first, call.centred(0, np.int64) << bits, s1 / finer)
+    b = scaled(first, call.centred(1, np.int64) << bits, s2 / finer)
+    last, multiplier = replace(call, rounding=total), finer / ((1 << bits) * float(call.y.s))
+    return to_output(last, a + sign * b, multiplier, fused_range(call))
 
 
 def _powers_of_two(call: Call) -> bool:
@@ -67,7 +73,7 @@ def mul(call: Call) -> tuple[Array, ...]:
     s1, s2, s = call.grid(0).s, call.grid(1).s, call.y.s
     if call.rounding == "xnnpack":
         return (to_output_float(call, product, s1 * s2 / s, fused_range(call)),)
-    return (to_output(call, product, float(s1) * float(s2) / float(s), fused_range(call)),)
+    return (to_output(call, product, float(s1 * s2 / s), fused_range(call)),)  # M in float32
 
 
 def maximum(call: Call) -> tuple[Array, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Kernel:
         builtin: of its optimized kernels, which also run what XNNPACK leaves.
         xnnpack: of the default delegate, where it takes the op.
         lsb: codes that an output may differ by; 0 = exact, as all are.
-        uint8: the optimized kernels' arithmetic on uint8, where it is another.
+        other: type of the output -> the optimized kernels' arithmetic, where it is another.
         broken: kernel set -> why its result is not compared.
         layer: accumulators before rescaling, of ops that have weights or sum products.
     """
@@ -46,7 +47,7 @@ class Kernel:
     builtin: str = "double"
     xnnpack: str = "double"
     lsb: int = 0
-    uint8: str = ""
+    other: Mapping[str, str] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
     layer: Callable[[Call], linear.Layer] | None = None
 
@@ -58,15 +59,15 @@ class Kernel:
     def rounding(self, kernels: str, delegated: bool, dtype: str = "int8") -> str:
         """The arithmetic of an op in a run on a kernel set; `dtype`: of its output."""
         column = "builtin" if kernels == "xnnpack" and not delegated else kernels
-        if column == "builtin" and dtype == "uint8" and self.uint8:
-            return self.uint8
+        if column == "builtin" and dtype in self.other:
+            return self.other[dtype]
         chosen: str = getattr(self, column)
         return chosen
 
 
-def _weighted(layer: Callable[[Call], linear.Layer], **columns: str) -> Kernel:
+def _weighted(layer: Callable[[Call], linear.Layer], **columns: Any) -> Kernel:
     chosen = {"builtin": "upward", "xnnpack": "xnnpack"} | columns
-    return Kernel(lambda call: (linear.rescale(call, layer(call)),), layer=layer, **chosen)  # type: ignore[arg-type]
+    return Kernel(lambda call: (linear.rescale(call, layer(call)),), layer=layer, **chosen)
 
 
 def _tabulated(function: unary.Function) -> Kernel:
@@ -81,11 +82,13 @@ KERNELS: Table[Kernel] = Table(
     "integer kernel",
     {
         "CONV_2D": _weighted(linear.conv_2d),
-        "DEPTHWISE_CONV_2D": _weighted(linear.depthwise_conv_2d, uint8="double"),
+        "DEPTHWISE_CONV_2D": _weighted(linear.depthwise_conv_2d, other={"uint8": "double"}),
         "FULLY_CONNECTED": _weighted(linear.fully_connected, reference="away"),
-        "TRANSPOSE_CONV": _weighted(linear.transpose_conv, builtin="double", uint8="upward"),
+        "TRANSPOSE_CONV": _weighted(
+            linear.transpose_conv, builtin="double", other={"uint8": "upward"}
+        ),
         "BATCH_MATMUL": _weighted(linear.batch_matmul, builtin="double"),
-        "ADD": Kernel(elementwise.add, xnnpack="xnnpack"),
+        "ADD": Kernel(elementwise.add, xnnpack="xnnpack", other={"int16": "mixed"}),
         "SUB": Kernel(elementwise.sub, xnnpack="xnnpack"),
         "MUL": Kernel(elementwise.mul, xnnpack="xnnpack"),
         "SQUARED_DIFFERENCE": Kernel(elementwise.squared_difference),

@@ -8,6 +8,7 @@ from tfq_ext.tflite.arithmetic import INTEGER
 from tfq_ext.tflite.facts import FIXED_OUTPUT, SAME_GRID
 from tfq_ext.tflite.read import Graph
 from tfq_ext.validation.finding import Finding, Rule
+from tfq_ext.validation.lint.observed import Observed
 from tfq_ext.validation.lint.reach import OF_ACTIVATION
 from tfq_ext.validation.lint.rule import REFERENCE, VALUES, LintRule
 from tfq_ext.validation.lint.subject import LIMITS, Op, Subject, TensorGrid
@@ -74,25 +75,36 @@ def _own(s: Subject) -> Iterator[tuple[Op, int, TensorGrid]]:
 
 
 def saturating(s: Subject) -> Iterator[Finding]:
-    """Ends that a fused activation clamps to do not count, nor those at zero: what is never
-    negative, and a ReLU that the converter folded into the grid, both lie there."""
+    """Ends that an activation clamps to, fused or folded into the grid, do not count."""
     rows = []
     for op, t, grid in _own(s):
         seen = s.seen(op.graph, t)
         if seen is None or op.code in _CLAMPS or seen.low == seen.high:
             continue
-        clamp = OF_ACTIVATION.get(op.activation, OF_ACTIVATION["NONE"])
-        low, high = grid.range
-        below = seen.at_low if low > clamp[0] + grid.scale and low < 0 else 0.0
-        above = seen.at_high if high < clamp[1] - grid.scale and high > 0 else 0.0
-        if max(below, above) > SATURATED and max(below, above) * seen.count >= AT_LEAST:
+        below, above = _beyond(op, grid, seen)
+        most, (low, high) = max(below, above), grid.range
+        if most > SATURATED and most * seen.count >= AT_LEAST:
             text = (
                 f"{below:.2%} of the values lie at the low end ({low:.3g}) and {above:.2%} at the "
                 f"high end ({high:.3g})."
             )
-            rows.append((max(below, above), op, text))
+            rows.append((most, op, text))
     for _, op, text in sorted(rows, key=lambda row: -row[0]):
         yield SATURATING.at(text, **op.where)
+
+
+def _beyond(op: Op, grid: TensorGrid, seen: Observed) -> tuple[float, float]:
+    """Shares at the low and the high end that no clamp explains.
+
+    A grid that begins at 0 holds what is never negative, or a ReLU that the converter folded into
+    it; one that spans [0, 6] a ReLU6.
+    """
+    (low, high), step = grid.range, grid.scale
+    clamp = OF_ACTIVATION.get(op.activation, OF_ACTIVATION["NONE"])
+    folded = low == 0 and abs(high - 6) < step
+    below = seen.at_low if low > clamp[0] + step and low < 0 else 0.0
+    above = seen.at_high if high < clamp[1] - step and high > 0 and not folded else 0.0
+    return below, above
 
 
 def unused_range(s: Subject) -> Iterator[Finding]:
