@@ -105,16 +105,22 @@ def dataset(args: argparse.Namespace) -> Any:
     return draw(int(np.clip(rate * SECONDS, 200, MOST)))
 
 
-def run(args: argparse.Namespace) -> Part:
-    """Take turns; rates by name."""
+def raced(args: argparse.Namespace) -> dict[str, list[float]]:
+    """Rates by name, one a round; the first round reads everything from the disk."""
     rates: dict[str, list[float]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TfqWarning)
         turns = list(contenders(args))
-        for k in range(args.rounds + 1):  # the first one reads everything from the disk
+        for k in range(args.rounds + 1):
             for turn in turns:
                 for name, rate in turn().items():
                     rates.setdefault(name, []).extend([rate] if k else [])
+    return rates
+
+
+def run(args: argparse.Namespace) -> Part:
+    """Take turns; rates, and their ratios within a round."""
+    rates = raced(args)
     times = {name: [1 / rate for rate in row] for name, row in rates.items()}
     figures = {
         name: {

@@ -70,6 +70,22 @@ def grouped(channels: int, groups: int, out: int) -> Model:
     return build("CONV_2D", Example(inputs, ("Conv2DOptions", CONV)))
 
 
+def point(stride: int, *, size: int = 1, integer: bool = True) -> Model:
+    """A convolution of 1x1 (or `size`) with a stride; 8 bits all through, or float."""
+    net = Net()
+    net.input("x", X((1, 9, 9, 8), -1, 1))
+    net.const("w", f32(8, size, size, 8))
+    net.const("b", f32(8))
+    net.op("CONV_2D", "y", "x", "w", "b", options=conv_options(0, stride), version=1)
+    model = net.done("y")
+    if not integer:
+        return model
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 9, 9, 8)).astype(np.float32)
+    return Model.parse(
+        static.emit(model, Plan(observe(model, {"x": x}), weights_of(model))).content
+    )
+
+
 def top_k(n: int, k: int = 3) -> Model:
     """The k greatest of n."""
     inputs = (X((1, n)), np.array(k, np.int32))

@@ -12,7 +12,6 @@ from tfq_ext.validation.comparison import Comparison, LayerRow, Shift, Unmatched
 from tfq_ext.validation.comparison.causes import judged
 from tfq_ext.validation.comparison.values import Part
 
-
 VALUES: dict = {
     "index": 3,
     "subgraph": 0,

@@ -24,6 +24,8 @@ from small_nets import images, residual
 from tiny_models import rnn_model, two_signatures
 
 from tfq_ext.errors import DataError, ModelError
+from tfq_ext.samples import open_samples
+from tfq_ext.tflite.inputs import input_specs
 from tfq_ext.validation.delegates import check_delegates
 from tfq_ext.validation.sandbox import Limits
 
@@ -239,6 +241,20 @@ def test_bad_input_is_one_sentence(tmp_path):
         check_delegates(residual().to_bytes(), limit=0)
     with pytest.raises(DataError):
         check_delegates(residual().to_bytes(), np.ones((2, 9, 9, 3), np.float32))
+
+
+def test_an_absurd_shape_is_refused_before_memory_is_asked_for():
+    model = residual()
+    model.graphs[0].tensors[model.graphs[0].inputs[0]].shape = [2**30, 8, 8, 3]
+    with pytest.raises(ModelError):
+        check_delegates(model.to_bytes(), gpu=False)
+
+
+def test_samples_that_are_open_already_serve():
+    model = residual()
+    samples = open_samples(images(6), input_specs(model))
+    assert check_delegates(model.to_bytes(), samples, gpu=False, limit=3).samples == 3
+    assert len(list(samples)) == 6  # and stay open
 
 
 def test_limits_of_the_caller_hold_on_the_cpu():

@@ -126,13 +126,11 @@ def test_other_widths(variant: str):
     net = small_net()
     graph = net.graph
     names = frozenset(graph.name(op.outputs[0]) for op in graph.ops)
-    # SOFTMAX of int16 is not covered, and says so
     more: dict[str, Any] = {"int16": names} if variant == "int16" else {"bits": 4}
     report = check_integers(quantized(net, **more), limit=1)
     assert report.differing == 0
     assert report.compared
-    uncovered = [(op, why) for op, _, why in report.skipped]
-    assert [op for op, _ in uncovered] == (["SOFTMAX"] if variant == "int16" else [])
+    assert report.skipped == ()
 
 
 def test_float_ops_are_skipped_with_a_reason():

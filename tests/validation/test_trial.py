@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bad_models import crash, endless_loop, hundred_gigabytes
 from float_files import blank
 from one_op import Net, X, f32
 from small_nets import images, residual
 from tiny_models import quantized_io_model
 
+from tfq_ext.validation.run import validate
+from tfq_ext.validation.sandbox import Limits
 from tfq_ext.validation.trial import RULES, trial
 
 
@@ -60,3 +63,17 @@ def test_a_file_that_cannot_run_is_a_fault_not_an_exception():
 @pytest.mark.parametrize("name", list(RULES))
 def test_rules_are_called_by_their_ids(name):
     assert RULES[name].id == name
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(crash(), "SIG"), (endless_loop(), "no answer"), (hundred_gigabytes(), "memory")],
+)
+def test_a_file_that_kills_its_process_is_judged_and_not_run_again(content, told):
+    found = validate(content, limits=Limits(seconds=4.0, memory_bytes=2 << 30), bit_exact=True)
+    assert found.exit_code == 1
+    assert told in found.gates[0].value
+    assert "does not run" in (found.missing("latency") or "")
+    assert "does not run" in (found.missing("integers") or "")
+    assert found.missing("lint") is None
+    assert found.to_html()

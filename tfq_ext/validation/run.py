@@ -81,7 +81,9 @@ def validate(
         wanted,
         custom_objects,
     )
-    found = {name: _check(name, job, announce) for name in SECTIONS}
+    found: dict[str, Any] = {}
+    for name in SECTIONS:
+        found[name] = _unless_dead(name, found) or _check(name, job, announce)
     result = _gather(job, found, _told(told), start)
     return replace(result, gates=judge(result, parsed))
 
@@ -108,6 +110,14 @@ def _settings(told: Mapping[str, Any], gates: Mapping[str, Any], config: str | N
         return Settings(**rest, config=config)
     except TypeError as error:
         raise DataError(f"validate(): {error}.") from None
+
+
+def _unless_dead(name: str, found: Mapping[str, Any]) -> NotChecked | None:
+    """A file that crashed or hung in the trial run would do so in every check that runs it."""
+    trial = found.get("run")
+    if not SECTIONS[name].runs or trial is None or isinstance(trial, NotChecked) or trial.ran:
+        return None
+    return NotChecked(f"the file does not run: {'; '.join(trial.faults)}", failed=True)
 
 
 def _check(name: str, job: Job, announce: Announce | None) -> Any:

@@ -26,11 +26,13 @@ class Section:
         run: makes its report.
         lacks: what it would need and does not have, a sentence; "" if it can run.
         label: what is being done, for the progress line.
+        runs: whether it runs the file (the lint only does where there are samples).
     """
 
     run: Callable[[Job], Any]
     lacks: Callable[[Job], str]
     label: str
+    runs: bool = True
 
 
 def _inspection(job: Job) -> Any:
@@ -184,9 +186,9 @@ def _asked(option: str, what: str) -> Callable[[Job], str]:
 
 
 SECTIONS: dict[str, Section] = {
-    "inspection": Section(_inspection, _nothing, "look into the file"),
-    "lint": Section(_lint, _nothing, "hold it against the rules"),
+    "inspection": Section(_inspection, _nothing, "look into the file", runs=False),
     "run": Section(_run, _nothing, "run it once"),
+    "lint": Section(_lint, _nothing, "hold it against the rules", runs=False),
     "accuracy": Section(_accuracy, _needs_data, "accuracy"),
     "comparison": Section(_comparison, _needs_both, "error layer by layer"),
     "latency": Section(_latency, _nothing, "time it"),

@@ -54,6 +54,11 @@ class Trial:
     detail: str
     findings: tuple[Finding, ...]
 
+    @property
+    def ran(self) -> bool:
+        """Whether it came to an end and gave outputs, good or bad."""
+        return bool(self.detail)
+
 
 def trial(
     content: bytes,

@@ -71,8 +71,8 @@ class Origin:
 # Fields of Validation that are checks, in the order in which they run and are shown.
 SECTIONS = (
     "inspection",
-    "lint",
     "run",
+    "lint",
     "accuracy",
     "comparison",
     "latency",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from tfq_ext.errors import DataError, ModelError
+from tfq_ext.errors import DataError, ModelError, TfqError
 from tfq_ext.samples import InputSpec
 from tfq_ext.tflite.read import Graph, Model, text
 from tfq_ext.validation.comparison.labels import printable
@@ -17,6 +18,24 @@ from tfq_ext.validation.comparison.values import CANDIDATE, REFERENCE, Unmatched
 from tfq_ext.validation.comparison.weights import rescaled
 
 BY_BRIDGE, AS_OUTPUT = "bridge", "output"
+
+
+@contextmanager
+def fitting_parts() -> Iterator[None]:
+    """Damaged files, whose indices lead nowhere, are a sentence.
+
+    Raises:
+        ModelError: parts of a model do not fit together.
+    """
+    try:
+        yield
+    except TfqError:
+        raise
+    except (IndexError, KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
+        raise ModelError(
+            "One of the two models is damaged: its parts do not fit together "
+            f"({type(error).__name__}: {error}). Copy or export it again."
+        ) from error
 
 
 @dataclass(frozen=True)

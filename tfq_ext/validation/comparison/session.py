@@ -15,7 +15,7 @@ from tfq_ext.validation.comparison.match import Match
 from tfq_ext.validation.comparison.own import Feeds, Own
 from tfq_ext.validation.comparison.parts import Parts
 from tfq_ext.validation.comparison.rows import RowMaker
-from tfq_ext.validation.comparison.scene import AS_OUTPUT, Scene
+from tfq_ext.validation.comparison.scene import AS_OUTPUT, Scene, fitting_parts
 from tfq_ext.validation.comparison.sums import Sums
 from tfq_ext.validation.comparison.tensors import FLOAT, grid_of, is_real
 from tfq_ext.validation.comparison.values import LayerRow, Unmatched
@@ -52,9 +52,10 @@ class Session:
     ):
         mine = Model.parse(reference, source="The reference")
         other = Model.parse(candidate, source="The candidate")
-        self.scene = Scene(mine, other, signature)
-        self.matches = list(self.scene.matches)
-        self._refuse_strangers()
+        with fitting_parts():
+            self.scene = Scene(mine, other, signature)
+            self.matches = list(self.scene.matches)
+            self._refuse_strangers()
         keys = self.scene.keys
         self._keepers = (
             _keeper("reference", mine, reference, keys[0], threads),
@@ -67,7 +68,8 @@ class Session:
         ]
         self.output_sums = [Sums(self._grid(m.candidate)) for m in self.outputs]
         self.measures_own = own
-        self._bench_ops()
+        with fitting_parts():
+            self._bench_ops()
         self._kept: list[dict[str, np.ndarray]] = []
         self.samples = 0
         self._pool = ThreadPoolExecutor(threads, "tfq-compare") if threads > 1 else None

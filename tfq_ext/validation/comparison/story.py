@@ -15,7 +15,7 @@ from tfq_ext.tflite.arithmetic import INTEGER, arithmetic
 from tfq_ext.tflite.read import Model, describe, read_bytes
 from tfq_ext.validation.comparison.causes import judged
 from tfq_ext.validation.comparison.rules import findings
-from tfq_ext.validation.comparison.scene import Scene
+from tfq_ext.validation.comparison.scene import Scene, fitting_parts
 from tfq_ext.validation.comparison.values import Comparison
 from tfq_ext.validation.sandbox import Child, Limits, Remote
 
@@ -68,7 +68,10 @@ def compare(
     content = read_bytes(candidate)
     float_content, notes = _float(reference, custom_objects)
     mine = Model.parse(float_content, source=_shown(reference, "the reference"))
-    scene = Scene(mine, Model.parse(content, source=describe(candidate)), signature)
+    other = Model.parse(content, source=describe(candidate))
+    with fitting_parts():
+        scene = Scene(mine, other, signature)
+        notes += _remarks(mine, scene)
     samples = open_samples(
         data, scene.input_specs(), preprocess=preprocess, limit=limit, seed=seed, shuffle=True
     )
@@ -89,7 +92,7 @@ def compare(
         unmatched=unmatched,
         samples=count,
         findings=findings(done, outputs, unmatched),
-        notes=(*notes, *_remarks(mine, scene), *samples.notes),
+        notes=(*notes, *samples.notes),
     )
 
 

@@ -33,8 +33,8 @@ from tfq_ext.validation.delegates.values import (
 LIMITS = {
     ("float", "fp32"): 1e-3,
     ("float", "fp16"): 5e-2,
-    ("integer", "fp32"): 0.3,
-    ("integer", "fp16"): 0.3,
+    ("integer", "fp32"): 0.2,
+    ("integer", "fp16"): 0.2,
     ("hybrid", "fp32"): 0.2,
     ("hybrid", "fp16"): 0.2,
 }

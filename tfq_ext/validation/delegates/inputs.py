@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from tfq_ext.errors import DataError
+from tfq_ext.errors import DataError, ModelError
 from tfq_ext.samples import InputSpec, Preprocess, Samples, open_samples
 from tfq_ext.tflite.inputs import real_specs
 from tfq_ext.tflite.read import Graph, Model
@@ -14,6 +15,7 @@ from tfq_ext.tflite.run import input_tensors
 from tfq_ext.tflite.runner import Arrays
 
 NOISE = 2  # calls, where there are no samples
+MOST = 1 << 27  # values of one input of noise: half a GiB
 NOISE_NOTE = "No samples were given: the figures are of noise in -1..1; give --data for real ones."
 
 
@@ -67,6 +69,11 @@ def _noise(model: Model, signature: str | None, seed: int) -> Arrays:
 def _values(graph: Graph, tensor: int, rng: np.random.Generator) -> np.ndarray:
     """Reals: -1..1 for floats, the whole grid for codes, zeros for ids and masks."""
     shape = tuple(max(n, 1) for n in graph.shape(tensor))
+    if math.prod(shape) > MOST:
+        raise ModelError(
+            f"Input {graph.name(tensor)!r} has shape {list(shape)}, over {MOST} values; no noise is "
+            "made for that. Give --data, or export the model with smaller inputs."
+        )
     q, dtype = graph.tensors[tensor].quantization, graph.dtype(tensor)
     if dtype in ("int8", "uint8", "int16") and q is not None and q.scale is not None:
         ends, zero = np.iinfo(dtype), int(q.zeroPoint[0]) if q.zeroPoint is not None else 0

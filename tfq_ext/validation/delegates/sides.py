@@ -12,7 +12,7 @@ import numpy as np
 
 from tfq_ext.errors import DataError, ModelError
 from tfq_ext.tflite.runner import Arrays
-from tfq_ext.validation.sandbox import Child, Limits, ModelDied
+from tfq_ext.validation.sandbox import Child, ChildError, Limits, ModelDied
 
 COMPILED = "tfq_ext.validation.delegates.compiled:Compiled"
 INTERPRETED = "tfq_ext.validation.delegates.compiled:Interpreted"
@@ -104,7 +104,7 @@ def run_side(
                 outputs.append(result)
     except ModelDied as error:
         died = error
-    except (ModelError, DataError) as error:
+    except (ModelError, DataError, ChildError) as error:
         failed, unfit = str(error), isinstance(error, DataError)
     finally:
         with suppress(OSError):

@@ -59,6 +59,15 @@ def _odd_groups(graph: Graph, op: Any) -> bool:
     return w[3] % 4 != 0 or (w[0] // max(groups, 1)) % 4 != 0
 
 
+def _strided_point(graph: Graph, op: Any) -> bool:
+    """A 1x1 convolution with a stride and integer weights, as in every ResNet's shortcuts."""
+    weight, options = int(op.inputs[1]), op.builtinOptions
+    shape = graph.shape(weight)
+    if graph.dtype(weight) not in ("int8", "uint8", "int4") or len(shape) != 4 or options is None:
+        return False
+    return shape[1] == shape[2] == 1 and max(options.strideH, options.strideW) > 1
+
+
 def _odd_channels(graph: Graph, op: Any) -> bool:
     shape = graph.shape(int(op.inputs[0]))
     return bool(shape) and shape[-1] % 4 != 0
@@ -75,6 +84,13 @@ KNOWN: tuple[Known, ...] = (
         _odd_groups,
         "grouped, with channels a group that are no multiple of 4: the output is not computed, or "
         "the process dies. Split it into one convolution a group, or pad the groups",
+    ),
+    Known(
+        "CONV_2D",
+        _strided_point,
+        "1x1 with a stride and integer weights: the stride is ignored, pixel (i, j) is read for "
+        "(2 i, 2 j). Take every other pixel first (STRIDED_SLICE or a 1x1 MAX_POOL_2D), or keep "
+        "this op's weights float",
     ),
     Known(
         "TOPK_V2",
@@ -94,14 +110,25 @@ KNOWN: tuple[Known, ...] = (
 def known_faults(graph: Graph) -> Iterator[Finding]:
     """What can be said of a subgraph without any GPU."""
     for k, op in enumerate(graph.ops):
-        code = graph.code(op)
-        tensor = graph.name(int(op.outputs[0])) if len(op.outputs) else ""
-        for entry in KNOWN:
-            if entry.op == code and entry.holds(graph, op):
-                text = f"{code}: {entry.what}."
-                yield RULES["gpu-known-wrong"].at(text, op=code, tensor=tensor, op_index=k)
-        if why := refusal(graph, op, code):
-            yield RULES["gpu-known-refused"].at(why, op=code, tensor=tensor, op_index=k)
+        try:
+            told = [*_wrong(graph, op), *_refused(graph, op)]
+        except (IndexError, AttributeError, TypeError):  # an op that lacks inputs or options
+            continue
+        code, tensor = graph.code(op), graph.name(int(op.outputs[0])) if len(op.outputs) else ""
+        for rule, text in told:
+            yield RULES[rule].at(text, op=code, tensor=tensor, subgraph=graph.index, op_index=k)
+
+
+def _wrong(graph: Graph, op: Any) -> Iterator[tuple[str, str]]:
+    code = graph.code(op)
+    for entry in KNOWN:
+        if entry.op == code and entry.holds(graph, op):
+            yield "gpu-known-wrong", f"{code}: {entry.what}."
+
+
+def _refused(graph: Graph, op: Any) -> Iterator[tuple[str, str]]:
+    if why := refusal(graph, op, graph.code(op)):
+        yield "gpu-known-refused", why
 
 
 def refusal(graph: Graph, op: Any, code: str) -> str:

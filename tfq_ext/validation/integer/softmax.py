@@ -20,6 +20,7 @@ from tfq_ext.numerics.fixedpoint import (
     srdhm,
     wrap32,
 )
+from tfq_ext.validation.integer import softmax16
 from tfq_ext.validation.integer.call import Array, Call, Unsupported, finish
 
 _DIFF_BITS = 5  # integer bits of the scaled difference: Q5.26
@@ -31,7 +32,9 @@ _48_17, _32_17 = 1515870810, -1010580540  # Newton's first guess of a reciprocal
 
 
 def softmax(call: Call) -> tuple[Array, ...]:
-    """SOFTMAX over the last axis; output grid 1/256 with zero at the lowest code."""
+    """SOFTMAX over the last axis; 8-bit output grid 1/256 with zero at the lowest code."""
+    if call.y.dtype == call.grid().dtype == "int16":
+        return (softmax16.softmax(call),)
     if call.y.dtype not in ("int8", "uint8") or call.grid().dtype != call.y.dtype:
         raise Unsupported(f"softmax of {call.grid().dtype} to {call.y.dtype}")
     return (_fixed_point(call) if call.rounding == "double" else _table(call),)

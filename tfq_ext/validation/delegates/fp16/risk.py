@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tfq_ext.errors import ModelError
+from tfq_ext.errors import TfqError
 from tfq_ext.validation.delegates.fp16.values import Fp16Risk, TensorRisk
 from tfq_ext.validation.delegates.gap import output_errors
 from tfq_ext.validation.delegates.sides import COMPILED, XNNPACK_FP16, Ran, run_side
 from tfq_ext.validation.delegates.task import Task
 from tfq_ext.validation.delegates.values import OutputError
-from tfq_ext.validation.sandbox import Child
+from tfq_ext.validation.sandbox import Child, ChildError
 
 SCAN = "tfq_ext.validation.delegates.fp16.scan:Scan"
 _NOTES = {
@@ -45,7 +45,7 @@ def _scan(task: Task) -> _Seen:
             for sample in task.inputs:
                 scan.call("look", sample)
             return _Seen(tuple(scan.call("rows")), "")
-    except ModelError as error:
+    except (TfqError, ChildError) as error:
         return _Seen((), f"Not every tensor could be looked at: {error}")
 
 
