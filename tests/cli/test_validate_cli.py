@@ -50,7 +50,9 @@ def test_a_file_alone_passes_if_it_runs(folder):
 
 
 def test_gates_decide_the_exit_code(folder):
-    assert "may ship: all 3 gates" in run(*both(folder), "--max-size", "1MB", "--gate", "float_ops=0")
+    assert "may ship: all 3 gates" in run(
+        *both(folder), "--max-size", "1MB", "--gate", "float_ops=0"
+    )
     assert "do not ship: size failed" in run(*both(folder), "--max-size", "1kB", code=1)
     out = run("validate", folder / "int8.tflite", "--max-drop", "1%", "--runs", 3, code=2)
     assert "cannot judge: top1_drop" in out
@@ -59,7 +61,8 @@ def test_gates_decide_the_exit_code(folder):
 
 def test_every_report_is_written(folder, tmp_path):
     words = [
-        "--html", tmp_path / "r.html", "--junit", tmp_path / "r.xml", "--markdown", tmp_path / "r.md",
+        "--html", tmp_path / "r.html", "--junit", tmp_path / "r.xml",
+        "--markdown", tmp_path / "r.md",
         "--report", tmp_path / "r.json", "--model-explorer", tmp_path / "nodes",
     ]  # fmt: skip
     run(*both(folder), *words, "--max-size", "1kB", code=1)

@@ -172,6 +172,19 @@ def test_rare_differences_of_int16(op: str):
     assert seen["builtin"]
 
 
+@pytest.mark.parametrize("scale", [2 / 255, 0.5, 0.02])
+@pytest.mark.parametrize("size", [256, 261])
+def test_reals_that_fall_on_ties(size: int, scale: float):
+    """Pixels p / 127.5 - 1 on a grid of 2 / 255 are halfway between codes, always."""
+    pixels = (np.arange(size, dtype=np.float32) - np.float32(127.5)) * np.float32(scale)
+    x, y = T((1, size), "float32"), T((), "int8", scale, -1)
+    model = integer_ops.build(OneOp("QUANTIZE", (x,), (y,)))
+    seen: Counter[str] = Counter()
+    fed = {"x0": pixels[None]}
+    assert not [w for k in SETS for w in judge_on(k, "QUANTIZE", model, fed, seen)]
+    assert seen["builtin"]
+
+
 TAKEN = "CONV_2D DEPTHWISE_CONV_2D FULLY_CONNECTED TRANSPOSE_CONV ADD SUB MUL MEAN SUM LOGISTIC"
 
 

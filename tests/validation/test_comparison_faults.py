@@ -9,6 +9,9 @@ import pytest
 from small_nets import images, residual
 from test_comparison_match import integer
 
+from tfq_ext.cli.options import parse_settings
+from tfq_ext.errors import TfqError
+from tfq_ext.recipe import load_recipe
 from tfq_ext.tflite.bits import pack
 from tfq_ext.tflite.read import Model
 from tfq_ext.validation.comparison import CAUSES, Comparison, compare
@@ -210,3 +213,46 @@ def test_every_bad_layer_has_words_and_known_causes(run, reference):
             assert row.verdict
         assert 0 <= row.loss <= 1
     assert math.isclose(sum(r.loss for r in found.rows), 1.0)
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_the_remedy_of_every_cause_is_a_recipe_that_loads(name):
+    settings = CAUSES[name].settings
+    if settings.startswith("recipe="):
+        assert load_recipe(settings.removeprefix("recipe="))
+    elif settings:
+        assert load_recipe({"base": "int8", **parse_settings([settings])})
+    assert CAUSES[name].remedy.endswith(".")
+
+
+def test_damaged_files_are_sentences(reference):
+    """Bytes flipped at random: an answer or a TfqError, never a fault of ours."""
+    whole, rng = integer(reference).to_bytes(), np.random.default_rng(5)
+    outcomes = []
+    with Child() as child:
+        for _ in range(40):
+            content = bytearray(whole)
+            content[int(rng.integers(8, len(content)))] = int(rng.integers(256))
+            home = child if child.alive else None
+            options = {"child": home, "show_progress": False}
+            try:
+                compare(reference.to_bytes(), bytes(content), images(1), **options)
+                outcomes.append("answer")
+            except TfqError:
+                outcomes.append("sentence")
+    assert set(outcomes) == {"answer", "sentence"}
+
+
+def test_a_reader_of_a_bad_grid_is_its_victim(reference):
+    """The grid of `sum` is coarse: `deep`, which reads it, suffers on exact inputs too."""
+    candidate = integer(reference)
+    q = activation(candidate, "sum")
+    q.scale = np.float32(q.scale) * np.float32(24)
+    rescale_bias_of_readers(candidate)
+    found = compare(reference.to_bytes(), candidate.to_bytes(), images(8), show_progress=False)
+    assert found.worst(1)[0].label == "sum"
+    deep = next(r for r in found.rows if r.label == "deep")
+    assert deep.causes[0] == "input-grid"
+    assert VICTIM in deep.causes
+    assert "'sum'" in deep.verdict
+    assert deep.loss < 0.1

@@ -200,3 +200,20 @@ def test_another_number_of_inputs_is_a_clear_error():
     net.op("ADD", "y", "a", "b", options=("AddOptions", {}))
     with pytest.raises(ModelError, match="cannot be paired"):
         compare(residual().to_bytes(), net.done("y").to_bytes(), images(2))
+
+
+def test_outputs_in_another_order_and_of_other_names_find_each_other():
+    def net(turned: bool) -> Model:
+        net = Net()
+        net.input("image", X((1, 8, 8, 3), -1.0, 1.0))
+        for k in (1, 2):
+            net.const(f"w{k}", f32(4, 3, 3, 3, seed=k)), net.const(f"b{k}", f32(4, seed=k))
+            name = f"z{3 - k}" if turned else f"y{k}"
+            net.op("CONV_2D", name, "image", f"w{k}", f"b{k}", options=conv_options())
+        return net.done("z1", "z2") if turned else net.done("y1", "y2")
+
+    found = compare(net(False).to_bytes(), net(True).to_bytes(), images(2), show_progress=False)
+    assert [(r.tensor, r.sqnr_db) for r in found.outputs] == [
+        ("y1", float("inf")),
+        ("y2", float("inf")),
+    ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfq_ext.errors import ModelError
-from tfq_ext.samples import Preprocess, Samples, labels_beside, open_samples
+from tfq_ext.samples import InputSpec, Preprocess, Samples, labels_beside, open_samples
 from tfq_ext.tflite.inputs import real_specs
 from tfq_ext.tflite.read import Model, describe, read_bytes
 from tfq_ext.validation.sandbox import Limits
@@ -97,13 +97,7 @@ def open_job(
         DataError: data that do not fit.
     """
     content = read_bytes(model)
-    parsed = Model.parse(content, source=describe(model))
-    specs = real_specs(parsed)
-    if settings.signature is not None:
-        specs = [spec for spec in specs if spec.signature == settings.signature]
-        if settings.signature not in parsed.signatures:
-            known = ", ".join(parsed.signatures) or "none"
-            raise ModelError(f"The model has no signature {settings.signature!r}. Known: {known}.")
+    specs = _specs(Model.parse(content, source=describe(model)), settings.signature)
     samples = None
     if data is not None:
         if labels is None and not isinstance(data, Samples):
@@ -127,6 +121,16 @@ def open_job(
         samples=samples,
         settings=settings,
     )
+
+
+def _specs(model: Model, signature: str | None) -> list[InputSpec]:
+    specs = real_specs(model)
+    if signature is None:
+        return specs
+    if signature not in model.signatures:
+        known = ", ".join(model.signatures) or "none"
+        raise ModelError(f"The model has no signature {signature!r}. Known: {known}.")
+    return [spec for spec in specs if spec.signature == signature]
 
 
 def _float_bytes(reference: Any, custom_objects: Mapping[str, Any] | None) -> bytes | None:

@@ -160,7 +160,12 @@ def _delegates(job: Job) -> Any:
 
     settings = job.settings
     return check_delegates(
-        job.content, job.samples, gpu=True, seed=settings.seed, limits=settings.limits
+        job.content,
+        job.samples,
+        gpu=True,
+        signature=settings.signature,
+        seed=settings.seed,
+        limits=settings.limits,
     )
 
 

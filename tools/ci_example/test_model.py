@@ -3,6 +3,6 @@
 from tfq_ext.testing import assert_ships
 
 
-def test_model_ships():
+def test_model_ships() -> None:
     result = assert_ships("model.tflite", config="tfq.toml", html="report.html")
     assert not result.inspection.custom_ops

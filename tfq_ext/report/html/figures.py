@@ -167,22 +167,9 @@ def timeline(v: Validation) -> str:
     start = np.concatenate([[0.0], np.cumsum([op.ms for op in ops])])
     if not start[-1] > 0:
         return ""
-    places = list(dict.fromkeys(op.where for op in ops))
-    colours = dict(zip(places, (FIRST, SECOND, THIRD, INK), strict=False))
     with _figure("op timeline", WIDTH, 1.5) as (figure, svg):
         axes = figure.add_subplot()
-        for place in places:
-            spans = [(start[k], op.ms) for k, op in enumerate(ops) if op.where == place]
-            axes.broken_barh(
-                spans, (0, 1), facecolors=colours.get(place, INK), label=place or "?",
-                edgecolor=PAGE, linewidth=0.5,
-            )  # fmt: skip
-        for k, op in enumerate(ops):
-            if op.ms > 0.04 * start[-1]:
-                axes.text(
-                    start[k] + op.ms / 2, 1.08, op.op.replace("_2D", "").lower(), fontsize=7,
-                    rotation=40, ha="left", va="bottom",
-                )  # fmt: skip
+        _bars(axes, ops, start)
         axes.set(
             xlim=(0, start[-1]), ylim=(0, 2.2), xlabel=f"ms of one run ({facts.ms(start[-1])})"
         )
@@ -191,6 +178,24 @@ def timeline(v: Validation) -> str:
         axes.spines["left"].set_visible(False)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8, ncols=4)
         return svg()
+
+
+def _bars(axes: Any, ops: list[Any], start: np.ndarray) -> None:
+    """One bar an op, coloured by where it ran; names of those that take long."""
+    places = list(dict.fromkeys(op.where for op in ops))
+    colours = dict(zip(places, (FIRST, SECOND, THIRD, INK), strict=False))
+    for place in places:
+        spans = [(start[k], op.ms) for k, op in enumerate(ops) if op.where == place]
+        colour = colours.get(place, INK)
+        axes.broken_barh(
+            spans, (0, 1), facecolors=colour, label=place or "?", edgecolor=PAGE, linewidth=0.5
+        )
+    for k, op in enumerate(ops):
+        if op.ms > 0.04 * start[-1]:
+            name = op.op.replace("_2D", "").lower()
+            axes.text(
+                start[k] + op.ms / 2, 1.08, name, fontsize=7, rotation=40, ha="left", va="bottom"
+            )
 
 
 PLOTS: dict[str, Callable[[Validation], str]] = {

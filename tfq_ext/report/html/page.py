@@ -41,6 +41,7 @@ def page(v: Validation) -> str:
         "times": rows.times(v),
         "gpu": rows.gpu(v),
         "refused": rows.refused(v),
+        "notes": rows.notes(v),
         "integers": rows.integers(v),
         "parts": rows.parts(v),
         "interface": rows.interface(v),

@@ -144,7 +144,20 @@ def gpu(v: Validation) -> list[Any]:
 
 def refused(v: Validation) -> list[tuple[str, str, str, str]]:
     """(precision, op, tensor, reason) of ops that the GPU delegate did not take."""
-    return [(row.precision, *entry) for row in gpu(v) for entry in row.refused]
+    return [
+        (row.precision, entry.op, entry.tensor, entry.reason)
+        for row in gpu(v)
+        for entry in row.refused
+    ]
+
+
+def notes(v: Validation) -> list[tuple[str, str]]:
+    """(title, sentence) of what each check wants its reader to know."""
+    return [
+        (facts.TITLES[name], note)
+        for name in facts.TITLES
+        for note in getattr(getattr(v, name), "notes", ())
+    ]
 
 
 def integers(v: Validation) -> Any:

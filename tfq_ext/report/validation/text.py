@@ -34,7 +34,7 @@ def view(v: Validation) -> RenderableType:
     sides = facts.side_by_side(v)
     if len(sides) > 1:
         parts += ["", _sides(sides, bool(v.reference_bytes))]
-    parts += _layers(v) + _findings(v.findings) + _unchecked(v)
+    parts += _layers(v) + _findings(v.findings) + _notes(v) + _unchecked(v)
     parts += ["", Text(facts.origin_line(v), "dim")]
     return Group(*parts)
 
@@ -49,7 +49,7 @@ def gate_table(gates: Sequence[GateResult]) -> Table:
         table.add_row(
             words.short(gate.name),
             Text(gate.verdict, STYLES[gate.verdict]),
-            words.short(gate.value, 40) or "-",
+            _cut(gate.value) or "-",
             gate.bound,
             gate.margin,
         )
@@ -65,6 +65,11 @@ def _with_details(table: Table, gates: Sequence[GateResult]) -> Table:
             text = f"{gate.name}: {gate.detail}"
             outer.add_row(Padding(Text(_clean(text), "dim"), (0, 0, 0, 2)))
     return outer
+
+
+def _cut(text: str, width: int = 40) -> str:
+    clean = _clean(text)
+    return clean if len(clean) <= width else f"{clean[: width - 3]}..."
 
 
 def _clean(text: str) -> str:
@@ -116,6 +121,12 @@ def _group(group: Sequence[Finding]) -> RenderableType:
     if first.severity != "info":
         text.append(f"\n  {first.rule.remedy}", "dim")
     return Padding(text, (0, 0, 0, 2))
+
+
+def _notes(v: Validation) -> list[RenderableType]:
+    """What to know about the accuracy; the page has the notes of every check."""
+    notes = () if isinstance(v.accuracy, NotChecked) else v.accuracy.notes
+    return ["", *(Text(f"Note: {_clean(note)}", "dim") for note in notes)] if notes else []
 
 
 def _unchecked(v: Validation) -> list[RenderableType]:

@@ -125,3 +125,8 @@ class AccuracyReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain mappings, lists and numbers; infinities are kept (see report/machine.py)."""
         return asdict(self)
+
+    def __str__(self) -> str:
+        from tfq_ext.report.accuracy_text import to_text
+
+        return to_text(self)

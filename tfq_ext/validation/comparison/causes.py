@@ -12,6 +12,7 @@ from tfq_ext.validation.comparison.values import (
     BIAS,
     CLIPPING,
     INPUT_GRID,
+    LOST,
     OUTPUT_GRID,
     SHIFT,
     WEIGHTS,
@@ -24,7 +25,6 @@ FAR_DB = 20.0  # gathered noise from which on a layer is bad, whoever is to blam
 EXPLAINS = 0.3  # share of the own noise from which on a part is called a cause
 MOSTLY = 0.5  # share of the own noise that comes in by its inputs from which on it is a victim
 NOTABLE_DB = 32.0  # a layer that is better than this is not named, however quiet the others are
-LOST = 0.25  # share of channels whose weights are lost
 LOUDEST = 0.25  # share of all layers' own noise from which on a layer is named though not bad
 NOTABLE_LSB = 0.5  # mean shift of a channel that is worth a word
 FEW_BITS = 1.0  # bits wasted that are worth a word

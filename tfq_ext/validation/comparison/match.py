@@ -119,7 +119,7 @@ class Matcher:
         for mine, other in outputs:
             r = self.reference.maker.get(self.reference.origin(mine))
             c = self.candidate.maker.get(self.candidate.origin(other))
-            if r is not None and c is not None and self.fits(r, c) > 0:
+            if r is not None and c is not None and self.fits(r, c) >= 1:
                 self._take(r, c, BY_OUTPUT)
 
     def _edges(self) -> None:

@@ -54,7 +54,7 @@ class RowMaker:
 
     def output(self, match: Match, sums: Sums) -> LayerRow:
         """The row of an output, called as in the signature."""
-        name = next(p.name for p in self._scene.outputs if p.candidate == match.candidate)
+        name = next(p.name for p in self._session.ports if p.candidate == match.candidate)
         head = self._head(match, name, sums)
         return LayerRow(**head, own_sqnr_db=None, own_reason="an output", own_shift=None)
 

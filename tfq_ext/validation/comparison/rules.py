@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from tfq_ext._table import Table
-from tfq_ext.validation.comparison.causes import EXPLAINS, LOST, OWN_DB, VICTIM
-from tfq_ext.validation.comparison.values import CANDIDATE, LayerRow, Unmatched
+from tfq_ext.validation.comparison.causes import EXPLAINS, OWN_DB, VICTIM
+from tfq_ext.validation.comparison.values import CANDIDATE, LOST, LayerRow, Unmatched
 from tfq_ext.validation.finding import Finding, Rule
 
 POOR_DB, RUINED_DB = 15.0, 5.0

@@ -136,6 +136,22 @@ class Scene:
             [(p.reference, p.candidate) for p in self.outputs],
         )
 
+    def settled_outputs(self) -> tuple[Port, ...]:
+        """The outputs, those of other names paired as their nodes are: converters reorder them."""
+        mine = {self._made(0, p.reference): p for p in self.outputs}
+        other = {self.matcher.pairs.get(self._made(1, p.candidate)): p for p in self.outputs}
+        if all(p.name == p.other for p in self.outputs) or set(mine) != set(other):
+            return self.outputs
+        if -1 in mine or len(mine) < len(self.outputs):
+            return self.outputs
+        pairs = [(mine[r], other[r]) for r in mine]
+        return tuple(Port(a.name, b.other, a.reference, b.candidate) for a, b in pairs)
+
+    def _made(self, side: int, tensor: int) -> int:
+        """Position of the node behind a tensor; -1 where there is none."""
+        view = self.views[side]
+        return view.maker.get(view.origin(tensor), -1)
+
     @cached_property
     def scaled(self) -> frozenset[int]:
         """Candidate nodes whose channels hold the reference's times other factors."""

@@ -63,9 +63,8 @@ class Session:
         )
         self._lost: dict[int, str] = {}  # candidate tensor -> why it was given up
         self.sums = {m.candidate: Sums(self._grid(m.candidate)) for m in self.matches}
-        self.outputs = [
-            Match(p.reference, p.candidate, AS_OUTPUT) for p in self.scene.outputs if self._real(p)
-        ]
+        self.ports = [p for p in self.scene.settled_outputs() if self._real(p)]
+        self.outputs = [Match(p.reference, p.candidate, AS_OUTPUT) for p in self.ports]
         self.output_sums = [Sums(self._grid(m.candidate)) for m in self.outputs]
         self.measures_own = own
         with fitting_parts():

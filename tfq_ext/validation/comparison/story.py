@@ -12,7 +12,7 @@ from tfq_ext.errors import DataError
 from tfq_ext.samples import Preprocess, open_samples, progress
 from tfq_ext.samples.spec import Sample
 from tfq_ext.tflite.arithmetic import INTEGER, arithmetic
-from tfq_ext.tflite.read import Model, describe, read_bytes
+from tfq_ext.tflite.read import Model, read_bytes
 from tfq_ext.validation.comparison.causes import judged
 from tfq_ext.validation.comparison.rules import findings
 from tfq_ext.validation.comparison.scene import Scene, fitting_parts
@@ -65,20 +65,17 @@ def compare(
     """
     if data is None:
         raise DataError("A comparison runs both models on samples: give data (--data).")
-    content = read_bytes(candidate)
     float_content, notes = _float(reference, custom_objects)
-    mine = Model.parse(float_content, source=_shown(reference, "the reference"))
-    other = Model.parse(content, source=describe(candidate))
-    with fitting_parts():
-        scene = Scene(mine, other, signature)
-        notes += _remarks(mine, scene)
+    scene = _scene(float_content, _shown(reference, "the reference"), candidate, signature)
     samples = open_samples(
         data, scene.input_specs(), preprocess=preprocess, limit=limit, seed=seed, shuffle=True
     )
     watched = progress(samples, label="comparing", enabled=show_progress)
-    options = {"signature": signature, "own": own, "threads": threads}
     with Child(limits) if child is None else nullcontext(child) as home:
-        session = home.make(SESSION, reference=float_content, candidate=content, **options)
+        session = home.make(
+            *(SESSION, float_content, read_bytes(candidate)),
+            **{"signature": signature, "own": own, "threads": threads},
+        )
         count, (rows, outputs, unmatched) = _fed(session, watched)
     done = judged(rows)
     return Comparison(
@@ -92,8 +89,16 @@ def compare(
         unmatched=unmatched,
         samples=count,
         findings=findings(done, outputs, unmatched),
-        notes=(*notes, *samples.notes),
+        notes=(*notes, *_remarks(scene), *samples.notes),
     )
+
+
+def _scene(reference: bytes, name: str, candidate: Source, signature: str | None) -> Scene:
+    """Both files as far as samples and remarks need them; the child does the rest."""
+    mine = Model.parse(reference, source=name)
+    other = Model.load(candidate)
+    with fitting_parts():
+        return Scene(mine, other, signature)
 
 
 def _fed(session: Remote, samples: Iterable[Sample]) -> tuple[int, Any]:
@@ -132,8 +137,8 @@ def _is_tflite(path: Path) -> bool:
         return False
 
 
-def _remarks(mine: Model, scene: Scene) -> list[str]:
-    graph = scene.reference.graph
+def _remarks(scene: Scene) -> list[str]:
+    mine, graph = scene.models[0], scene.reference.graph
     integer = sum(arithmetic(graph, op) == INTEGER for op in graph.ops)
     notes = []
     if integer:

@@ -11,6 +11,7 @@ from tfq_ext.validation.finding import Finding
 
 REFERENCE, CANDIDATE = "reference", "candidate"
 BINS = 64
+LOST = 0.25  # share of channels of which nothing is left that ranks a layer by itself
 # Sources of an op's own noise.
 INPUT_GRID, WEIGHTS, BIAS = "input grid", "weights", "bias"
 OUTPUT_GRID, CLIPPING, SHIFT = "output grid", "clipping", "mean shift"
@@ -230,7 +231,8 @@ class Comparison:
 
 def badness(row: LayerRow) -> tuple[bool, float, float]:
     """Sorting key: the greatest loss first, then the lowest accumulated SQNR."""
-    return "victim" in row.causes, -max(row.loss, row.weight_lost), row.sqnr_db
+    lost = row.weight_lost if row.weight_lost >= LOST else 0.0
+    return "victim" in row.causes, -max(row.loss, lost), row.sqnr_db
 
 
 def _plain(value: Any) -> Any:

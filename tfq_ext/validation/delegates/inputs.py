@@ -71,8 +71,8 @@ def _values(graph: Graph, tensor: int, rng: np.random.Generator) -> np.ndarray:
     shape = tuple(max(n, 1) for n in graph.shape(tensor))
     if math.prod(shape) > MOST:
         raise ModelError(
-            f"Input {graph.name(tensor)!r} has shape {list(shape)}, over {MOST} values; no noise is "
-            "made for that. Give --data, or export the model with smaller inputs."
+            f"Input {graph.name(tensor)!r} has shape {list(shape)}, over {MOST} values; no noise "
+            "is made for that. Give --data, or export the model with smaller inputs."
         )
     q, dtype = graph.tensors[tensor].quantization, graph.dtype(tensor)
     if dtype in ("int8", "uint8", "int16") and q is not None and q.scale is not None:

@@ -186,8 +186,14 @@ def _from_float(call: Call, x: Array) -> Array:
     if call.rounding == "xnnpack":
         low, high = np.float32(y.low - y.z), np.float32(y.high - y.z)
         return np.rint(np.clip(x * (np.float32(1) / y.s), low, high)).astype(np.int64) + y.z
-    rounded = round_away(np.clip(x / y.s, np.float32(-(2.0**30)), np.float32(2.0**30)))
-    return rounded + y.z
+    limit = np.float32(2.0**30)
+    if call.rounding == "double":
+        return round_away(np.clip(x / y.s, -limit, limit)) + y.z
+    codes = np.rint(np.clip(x * (np.float32(1) / y.s), -limit, limit)).astype(np.int64)
+    tail = x.size // 8 * 8  # the optimized kernel takes eight at a time; what is left in float64
+    rest = x.reshape(-1)[tail:].astype(np.float64) / float(y.s)
+    codes.reshape(-1)[tail:] = round_away(np.clip(rest, -limit, limit))
+    return codes + y.z
 
 
 def _convert(call: Call, x: Integers) -> Integers:
