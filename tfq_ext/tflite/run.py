@@ -75,7 +75,7 @@ class Keeper:
         try:
             return self._run(inputs)
         except (RuntimeError, ValueError) as error:
-            raise ModelError(f"LiteRT could not run the float model: {reason(error)}") from None
+            raise ModelError(f"LiteRT could not run the model: {reason(error)}") from None
 
     def _run(self, inputs: Mapping[str, np.ndarray]) -> Callable[[int], np.ndarray]:
         if self._runner is not None:

@@ -76,7 +76,7 @@ def compare(
             *(SESSION, float_content, read_bytes(candidate)),
             **{"signature": signature, "own": own, "threads": threads},
         )
-        count, (rows, outputs, unmatched) = _fed(session, watched)
+        count, (rows, outputs, unmatched) = _fed(session, watched, scene)
     done = judged(rows)
     return Comparison(
         reference=_shown(reference, "the reference"),
@@ -101,15 +101,33 @@ def _scene(reference: bytes, name: str, candidate: Source, signature: str | None
         return Scene(mine, other, signature)
 
 
-def _fed(session: Remote, samples: Iterable[Sample]) -> tuple[int, Any]:
+def _fed(session: Remote, samples: Iterable[Sample], scene: Scene) -> tuple[int, Any]:
     """All samples into the child; their number, and what came of them."""
     count = 0
     for sample in samples:
-        session.call("add", dict(sample.inputs), sample.key)
+        session.call("add", _by_reference(sample.inputs, scene), sample.key)
         count += 1
     result = session.call("finish")
     session.drop()
     return count, result
+
+
+def _by_reference(inputs: Mapping[str, np.ndarray], scene: Scene) -> dict[str, np.ndarray]:
+    """The inputs under the reference's names; samples opened elsewhere may have the candidate's.
+
+    Raises:
+        DataError: an input that the samples do not have.
+    """
+    named = {}
+    for port in scene.inputs:
+        key = next((k for k in (port.name, port.other) if k in inputs), None)
+        if key is None:
+            raise DataError(
+                f"The samples have {', '.join(inputs) or 'no input'}; the models also take "
+                f"{port.name!r}."
+            )
+        named[port.name] = inputs[key]
+    return named
 
 
 def _float(

@@ -134,8 +134,9 @@ def _outputs(s: Subject) -> Iterator[tuple[float, str, dict[str, Any]]]:
 
 
 def _side(shape: tuple[int, ...]) -> int:
-    """The longer side of a picture [N, H, W, 1|3|4]; 0 for other tensors."""
-    return max(shape[1:3]) if len(shape) == 4 and shape[3] in (1, 3, 4) else 0
+    """The longer side of a picture [N, H, W, 1|3|4]; 0 for other tensors and open sizes."""
+    picture = len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 0
+    return max(shape[1:3]) if picture else 0
 
 
 def _steep(s: Subject) -> Iterator[tuple[float, str, dict[str, Any]]]:
