@@ -6,8 +6,8 @@ import dataclasses
 import math
 
 import pytest
+from bench_made import profiled, report, row
 from bench_nets import small
-from test_latency_reasons import profiled, report, row
 
 from tfq_ext.report.bench_text import as_text, number, ratio
 from tfq_ext.validation.latency.explain import explain

@@ -51,7 +51,9 @@ def _fault(error: BaseException, ctx: click.Context) -> str:
 def _interrupted(error: BaseException, ctx: click.Context) -> str:
     checkpoint: Path | None = ctx.meta.get(CHECKPOINT)
     if checkpoint is None:
-        return "Interrupted; nothing was written. With --checkpoint PATH a run can be resumed."
+        resumable = CHECKPOINT in ctx.meta  # the verb has the option
+        hint = " With --checkpoint PATH a run can be resumed." if resumable else ""
+        return f"Interrupted; nothing was written.{hint}"
     if not Path(f"{checkpoint}.json").exists():
         return "Interrupted before the first statistics were kept; nothing was written."
     return (

@@ -74,7 +74,13 @@ def vectors(
 
     content = make_vectors(model, **chosen)
     write_atomic(target, content)
-    click.echo(f"{target}: {size(len(content))}, kernels {chosen['kernels']}")
+    if as_json:
+        from tfq_ext.report.machine import dumps
+
+        made = {"file": str(target), "bytes": len(content), "kernels": chosen["kernels"]}
+        click.echo(dumps(made))
+    else:
+        click.echo(f"{target}: {size(len(content))}, kernels {chosen['kernels']}")
 
 
 def _replay(model: str, path: str, kernels: str, tolerance: int, as_json: bool) -> None:

@@ -169,7 +169,12 @@ def open_interpreter(
 
 def reason(error: Exception) -> str:
     """LiteRT's own words, or what its silence means: an allocation that fails says nothing."""
-    text = str(error).strip()
+    if isinstance(error, UnicodeDecodeError):
+        return (
+            "a tensor's name is not UTF-8 text, which LiteRT's Python interface cannot read (the "
+            "C++ and Java ones can). Rename the tensor."
+        )
+    text = re.sub(r"(.{8,}?)\1+", r"\1", " ".join(str(error).split()))  # said once per delegate
     if text and not re.fullmatch(r"Node number \d+ \(\w+\) failed to invoke\.", text):
         return text
     silent = "no reason given; as a rule it cannot get the memory that the shapes ask for."

@@ -12,8 +12,8 @@ import numpy as np
 
 from tfq_ext.errors import DataError, ModelError
 from tfq_ext.validation.job import Job
+from tfq_ext.validation.verdict import CANDIDATE, REFERENCE
 
-REFERENCE = "reference"
 LONGEST = 20.0  # seconds of timing: a slow file gets fewer runs
 COMPARED = 32  # samples: layers' errors and ranges settle sooner than accuracies
 
@@ -137,7 +137,7 @@ def _latency(job: Job) -> Any:
     settings = job.settings
     models = {} if job.reference is None else {REFERENCE: job.reference}
     return bench(
-        {**models, job.name: job.content},
+        {**models, CANDIDATE: job.content},
         inputs=None if job.samples is None else _first(job, 1)[0],
         signature=settings.signature,
         threads=(settings.threads,),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -164,6 +165,11 @@ class Tape:
 
     @staticmethod
     def _named(details: list[Any]) -> tuple[Port, ...]:
+        for d in details:
+            if np.dtype(d["dtype"]).kind in "SUO":
+                raise ModelError(
+                    f"Tensor {d['name']!r} holds text; test vectors are made of numbers only."
+                )
         return tuple(Port.of(str(d["name"]), d) for d in details)
 
     def record(self, inputs: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
@@ -276,6 +282,9 @@ def _compared(
             if expected.tobytes() == values.tobytes():
                 continue
             same = False
+            if expected.shape != values.shape:
+                where, worst_error = f"sample {k}, shape of {port['name']}", math.inf
+                continue
             gap = float(np.abs(expected.astype(np.float64) - values.astype(np.float64)).max())
             if gap >= max(worst_lsb if port["scale"] else worst_error, 0):
                 where = f"sample {k}, output {port['name']}"

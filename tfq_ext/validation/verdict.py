@@ -68,6 +68,8 @@ class Origin:
     seconds: float
 
 
+# What the file and its reference are called where they are timed together.
+REFERENCE, CANDIDATE = "reference", "this file"
 # Fields of Validation that are checks, in the order in which they run and are shown.
 SECTIONS = (
     "inspection",

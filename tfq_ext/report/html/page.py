@@ -42,6 +42,8 @@ def page(v: Validation) -> str:
         "gpu": rows.gpu(v),
         "refused": rows.refused(v),
         "notes": rows.notes(v),
+        "profile": rows.profile_of(v),
+        "integer_line": facts.integer_line(v),
         "integers": rows.integers(v),
         "parts": rows.parts(v),
         "interface": rows.interface(v),

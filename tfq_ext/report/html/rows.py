@@ -10,7 +10,7 @@ from typing import Any
 from tfq_ext.report import words
 from tfq_ext.report.validation import facts
 from tfq_ext.validation.gate import FAIL, PASS, UNDECIDED
-from tfq_ext.validation.verdict import NotChecked, Validation
+from tfq_ext.validation.verdict import CANDIDATE, NotChecked, Validation
 
 # exit code -> (css class, sign, word); never by colour alone
 STATES = {0: ("pass", "✓", "pass"), 1: ("fail", "✕", "fail"), 2: ("unsure", "?", "cannot judge")}
@@ -134,7 +134,7 @@ def profile_of(v: Validation) -> Any:
     """The file's profile; None where there is none."""
     if isinstance(v.latency, NotChecked):
         return None
-    return v.latency.profiles.get(v.name)
+    return v.latency.profiles.get(CANDIDATE)
 
 
 def gpu(v: Validation) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from tfq_ext.report import words
 from tfq_ext.validation.finding import SEVERITIES, Finding
 from tfq_ext.validation.gate import FAIL, UNDECIDED
-from tfq_ext.validation.verdict import SECTIONS, NotChecked, Validation
+from tfq_ext.validation.verdict import CANDIDATE, SECTIONS, NotChecked, Validation
 
 Side = tuple[str, str, str]  # what, the file's value, the reference's
 TITLES = {
@@ -43,7 +43,7 @@ def _list(names: Sequence[str]) -> str:
 
 def side_by_side(v: Validation) -> list[Side]:
     """Size, accuracy, latency of the file beside the reference's."""
-    return [*_size(v), *_accuracy(v), *_latency(v)]
+    return [*_size(v), *_accuracy(v), *_latency(v), *_gpu(v)]
 
 
 def _size(v: Validation) -> Iterator[Side]:
@@ -91,14 +91,42 @@ def _latency(v: Validation) -> Iterator[Side]:
         yield "peak memory", words.size(row.peak_bytes), peak
 
 
+def _gpu(v: Validation) -> Iterator[Side]:
+    if isinstance(v.delegates, NotChecked):
+        return
+    for row in v.delegates.gpu:
+        error = "" if row.error is None else f", {100 * row.error:.3g} % off the CPU (L2)"
+        time = "" if row.steady_ms is None else f", {ms(row.steady_ms)}"
+        base = "" if row.cpu_ms is None else f"{ms(row.cpu_ms)} on the CPU"
+        yield f"GPU {row.precision}", f"{row.status}{error}{time}", base
+
+
+def integer_line(v: Validation) -> str:
+    """What the integer reference found, in a sentence; "" where it was not asked."""
+    if isinstance(v.integers, NotChecked):
+        return ""
+    i = v.integers
+    if not i.compared:
+        return "No op of this file could be compared with integer arithmetic."
+    found = "all equal" if i.exact else f"{i.differing} differ"
+    left = words.count(len(i.skipped), "op")
+    bits = [row.accumulator_bits for row in i.rows if row.accumulator_bits is not None]
+    most = [row.accumulator_bound for row in i.rows if row.accumulator_bound is not None]
+    sums = f"; largest accumulator {max(bits)} bits, possible {max(most)} of 32" if bits else ""
+    return (
+        f"{i.compared:,} codes of {words.count(len(i.rows), 'op')} against integer arithmetic "
+        f"({', '.join(i.kernels)}): {found}; {left} not compared{sums}."
+    )
+
+
 def timed(v: Validation) -> tuple[Any, Any]:
     """The file's row of times and the reference's; None where there is none."""
     bench: Any = v.latency
     if isinstance(bench, NotChecked):
         return None, None
     rows = {row.name: row for row in bench.rows if not row.failed}
-    base = rows.get(bench.baseline) if bench.baseline != v.name else None
-    return rows.get(v.name), base
+    base = rows.get(bench.baseline) if bench.baseline != CANDIDATE else None
+    return rows.get(CANDIDATE), base
 
 
 def ms(value: float) -> str:

@@ -34,6 +34,8 @@ def view(v: Validation) -> RenderableType:
     sides = facts.side_by_side(v)
     if len(sides) > 1:
         parts += ["", _sides(sides, bool(v.reference_bytes))]
+    if line := facts.integer_line(v):
+        parts += ["", f"Integer arithmetic: {line}"]
     parts += _layers(v) + _findings(v.findings) + _notes(v) + _unchecked(v)
     parts += ["", Text(facts.origin_line(v), "dim")]
     return Group(*parts)

@@ -34,6 +34,8 @@ def columns(
     Raises:
         DataError: outputs that are no class scores, labels that do not fit.
     """
+    if _are_classes(candidate) and (reference is None or _are_classes(reference)):
+        return _of_classes(candidate, reference, labels, label_offset)
     now = scores(candidate, finals["candidate"])
     made: Columns = {"now": now.argmax(1)}
     was = None
@@ -49,6 +51,31 @@ def columns(
         made |= {f"judged:reference:{name}": x for name, x in _hits(was, truth).items()}
     best = now.argmax(1)
     made["judged:tied"] = hits(now, truth)
+    made["judged:shifted"] = np.stack([best == truth + 1, best == truth - 1], 1).astype(np.float64)
+    return made
+
+
+def _are_classes(values: np.ndarray) -> bool:
+    """Whether a model gives the class itself, one whole number a row, as ARG_MAX does."""
+    return values.dtype.kind in "iu" and values.size == len(values)
+
+
+def _of_classes(
+    candidate: np.ndarray, reference: np.ndarray | None, labels: np.ndarray | None, offset: int
+) -> Columns:
+    """As `columns`; how many classes there are is not known, so neither are top-5 and ties."""
+    sides = {"candidate": candidate.reshape(-1).astype(np.int64)}
+    made: Columns = {"now": sides["candidate"]}
+    if reference is not None:
+        made["was"] = sides["reference"] = reference.reshape(-1).astype(np.int64)
+    if labels is None:
+        return made
+    truth = whole_labels(labels, np.iinfo(np.int64).max, offset)
+    made["judged:label"] = truth
+    right = {who: (given == truth).astype(np.float64) for who, given in sides.items()}
+    made |= {f"judged:{who}:top1": found for who, found in right.items()}
+    best = sides["candidate"]
+    made["judged:tied"] = right["candidate"]
     made["judged:shifted"] = np.stack([best == truth + 1, best == truth - 1], 1).astype(np.float64)
     return made
 

@@ -51,9 +51,7 @@ class Parts:
 
     def __init__(self, session: Session):
         self._session = session
-        self._by_name = {
-            session.scene.candidate.graph.name(m.candidate): m for m in session.matches
-        }
+        self._matches = session.live()  # in the order of the rows; names may repeat
         self._labels: dict[str, str] = {}
 
     def explained(
@@ -66,7 +64,7 @@ class Parts:
             if row.own_sqnr_db is not None and row.own_sqnr_db < FINE_DB
         ]
         worst = sorted(chosen, key=lambda pair: pair[1].own_sqnr_db or 0.0)[:MOST_ROWS]
-        trials = {k: _Trials(self._session, self._by_name[row.tensor]) for k, row in worst}
+        trials = {k: _Trials(self._session, self._matches[k]) for k, _ in worst}
         for inputs in samples:
             read = self._session.reference_values(inputs)
             for trial in trials.values():
@@ -78,7 +76,7 @@ class Parts:
         return done
 
     def _parts(self, row: LayerRow, trials: _Trials) -> tuple[Part, ...]:
-        match = self._by_name[row.tensor]
+        match = trials.match
         all_ = self._session.sums[match.candidate]
         own = self._session.own_sums.get(match.candidate, all_)  # an input has no errors before it
         if not own.noise > 0:
@@ -87,8 +85,11 @@ class Parts:
         found.append(Part(CLIPPING, all_.clip_noise / own.noise))
         if own.shift() is not None:
             found.append(Part(SHIFT, own.shift().share))  # type: ignore[union-attr]
-        # Powers relative to the signal: the trials saw a few of the samples only.
-        relative = own.noise / own.signal if own.signal > 0 else np.inf
+        # Relative to noise and signal on the few samples that the trials saw: another one may
+        # hold a rare value that is clipped, and most of the noise of all.
+        whole = own.noise, own.signal
+        noise, signal = self._session.own_kept.get(match.candidate, whole)
+        relative = noise / signal if noise > 0 and signal > 0 else np.inf
         found += [
             Part(n, p / relative, where, self._labels.get(where, printable(where)))
             for n, p, where in trials.powers()
@@ -100,7 +101,7 @@ class _Trials:
     """The reference's op with one thing of the candidate's put in at a time."""
 
     def __init__(self, session: Session, match: Any):
-        self._match = match
+        self.match = match
         scene = session.scene
         self._mine, self._other = scene.reference, scene.candidate
         self._feeds, self._signal = session.feeds, 0.0
@@ -149,7 +150,7 @@ class _Trials:
         """One sample of the reference's values."""
         if self._plain is None:
             return
-        target = np.asarray(read(self._match.reference), np.float64)
+        target = np.asarray(read(self.match.reference), np.float64)
         self._signal += float(np.square(target).sum())
         try:
             exact = self._plain.run(read)

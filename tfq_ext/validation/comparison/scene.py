@@ -104,6 +104,15 @@ class Scene:
     def _same_shape(self, port: Port) -> None:
         a = self.reference.graph.shape(port.reference)
         b = self.candidate.graph.shape(port.candidate)
+        dtypes = (
+            self.reference.graph.dtype(port.reference),
+            self.candidate.graph.dtype(port.candidate),
+        )
+        if "string" in dtypes:
+            raise ModelError(
+                f"Input {port.name!r} takes text; models of numbers only are compared layer by "
+                "layer. Cut the text ops off, or compare the outputs with a metric of your own."
+            )
         if not fit_shapes(a, b):
             raise DataError(
                 f"Input {port.name!r} has shape {a} in the reference and {b} in the candidate; "

@@ -70,6 +70,7 @@ class Session:
         with fitting_parts():
             self._bench_ops()
         self._kept: list[dict[str, np.ndarray]] = []
+        self.own_kept: dict[int, tuple[float, float]] = {}  # own (noise, signal) on those alone
         self.samples = 0
         self._pool = ThreadPoolExecutor(threads, "tfq-compare") if threads > 1 else None
 
@@ -104,15 +105,19 @@ class Session:
         """
         mine, other = self._run(inputs, key)
         decoded = _Decoded(self.scene, mine)
-        live = [m for m in self.matches if m.candidate not in self._lost]
-        self._each(live, lambda m: self._measure(m, decoded, other, key))
+        self._each(self.live(), lambda m: self._measure(m, decoded, other, key))
         for match, sums in zip(self.outputs, self.output_sums, strict=True):
             self._add(sums, match, decoded(match.reference), other(match.candidate), key)
         if self.measures_own:
             self._own(decoded, other, key)
         if self.measures_own and len(self._kept) < EXPLAINED:
             self._kept.append({name: np.array(x) for name, x in inputs.items()})
+            self.own_kept = {t: (s.noise, s.signal) for t, s in self.own_sums.items()}
         self.samples += 1
+
+    def live(self) -> list[Match]:
+        """The matches that were not given up; those of the rows."""
+        return [m for m in self.matches if m.candidate not in self._lost]
 
     def _run(self, inputs: Arrays, key: int) -> tuple[Read, Read]:
         mine, other = self.scene.reference.graph, self.scene.candidate.graph
@@ -181,7 +186,7 @@ class Session:
     def finish(self) -> tuple[tuple[LayerRow, ...], tuple[LayerRow, ...], tuple[Unmatched, ...]]:
         """(rows, outputs, unmatched), without verdicts."""
         maker = RowMaker(self)
-        rows = [maker.row(m) for m in self.matches if m.candidate not in self._lost]
+        rows = [maker.row(m) for m in self.live()]
         outputs = [maker.output(m, s) for m, s in zip(self.outputs, self.output_sums, strict=True)]
         if self.measures_own and self._kept:
             rows = Parts(self).explained(rows, self._kept)

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfq_ext.errors import DataError
 from tfq_ext.samples import Preprocess, open_samples, progress
 from tfq_ext.samples.spec import Sample

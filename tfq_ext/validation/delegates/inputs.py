@@ -75,6 +75,10 @@ def _values(graph: Graph, tensor: int, rng: np.random.Generator) -> np.ndarray:
             "is made for that. Give --data, or export the model with smaller inputs."
         )
     q, dtype = graph.tensors[tensor].quantization, graph.dtype(tensor)
+    if dtype == "string":
+        raise ModelError(
+            f"Input {graph.name(tensor)!r} takes text; delegates are checked on numbers only."
+        )
     if dtype in ("int8", "uint8", "int16") and q is not None and q.scale is not None:
         ends, zero = np.iinfo(dtype), int(q.zeroPoint[0]) if q.zeroPoint is not None else 0
         codes = rng.integers(ends.min, ends.max + 1, shape)

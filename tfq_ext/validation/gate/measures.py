@@ -68,7 +68,8 @@ def metric(name: str) -> Callable[[Validation, Any], Found]:
         if isinstance(row, str):
             return row
         lo, hi = row.interval if row.interval is not None else (None, None)
-        interval = f"95 % interval {lo:.4g} to {hi:.4g}" if lo is not None else ""
+        ends = [_number(row.unit, end) for end in (lo, hi)]
+        interval = f"95 % interval {ends[0]} to {ends[1]}" if lo is not None else ""
         better = bool(row.higher_is_better)
         return Measured(row.candidate, lo, hi, interval, n=_samples(v), higher_is_better=better)
 
@@ -142,8 +143,10 @@ def size_ratio(v: Validation, bound: Any) -> Found:
 
 def _candidate(v: Validation) -> Any:
     """The file's row, or why there is none."""
+    from tfq_ext.validation.verdict import CANDIDATE  # it imports the gates
+
     bench: Any = v.latency
-    row = bench.row(v.name)
+    row = bench.row(CANDIDATE)
     return row.failed if row.failed else row
 
 

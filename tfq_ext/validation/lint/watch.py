@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,6 +84,12 @@ class Watch:
         self._keeper = Keeper(self._model, threads=threads, content=content)
         first = (k for k, s in self._model.signatures.items() if s.subgraphIndex == 0)
         self._feeds = input_tensors(self._model, next(first, None))
+        for name, tensor in self._feeds.items():
+            if self._graph.dtype(tensor) == "string":
+                raise DataError(
+                    f"Input {name!r} takes text; rules about values are judged on models of "
+                    "numbers only. Leave the samples out (--data)."
+                )
         self._watched = _watched(self._graph)
         self._sums = {t: _Sum() for t in [*self._feeds.values(), *self._watched]}
 
@@ -114,8 +121,10 @@ class Watch:
         return {(0, t): s.frozen() for t, s in self._sums.items() if s.counts[0]}
 
     def named(self) -> dict[str, Observed]:
-        """The same by tensor name."""
-        return {self._graph.name(t): s for (_, t), s in self.found().items()}
+        """The same by tensor name, of names that stand for one tensor only."""
+        names = Counter(self._graph.name(t) for t in range(len(self._graph.tensors)))
+        seen = {self._graph.name(t): s for (_, t), s in self.found().items()}
+        return {name: s for name, s in seen.items() if name and names[name] == 1}
 
 
 class _Sum:

@@ -162,7 +162,7 @@ class _Session:
             *(self._compiled, self._index, outputs, layouts, True),
         )
         self._inputs = self._buffers("Input", types, [x.shape for x in values])
-        for buffer, x in zip(self._inputs, values, strict=True):
+        for buffer, x in zip(self._inputs[:count], values, strict=True):
             self._write(Handle(buffer), x)
         made = [self._type("Output", k) for k in range(outputs)]
         shapes = [tuple(max(n, 1) for n in part.dimensions[: part.rank]) for part in layouts]
