@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from bench_made import profiled, report, row
+from bench_made import TAGS, profiled, report, row
 from bench_nets import chain, small, wide
 
 from tfq_ext.tflite.read import Model
