@@ -13,7 +13,7 @@ differ in is how they round the product (found by experiment on LiteRT 2.3, x86)
 | xnnpack | float32(x) times a float32 scale, ties to even | XNNPACK |
 
 Source: gemmlowp fixedpoint.h; TFLite common.h, quantization_util.cc; ruy apply_multiplier.cc;
-XNNPACK's fp32 requantization. METHODS.md, section 3.2.
+XNNPACK's fp32 requantization.
 """
 
 from __future__ import annotations

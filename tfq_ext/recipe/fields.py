@@ -73,7 +73,7 @@ class WeightGrid(RecipeModel):
     """How weights become integers.
 
     Args:
-        bits: width of the codes. 2 is stored as 4: LiteRT's CPU kernels refuse INT2 (FACTS.md).
+        bits: width of the codes. 2 is stored as 4: LiteRT's CPU kernels refuse INT2.
         per_channel: one scale per output channel, else one per tensor.
         symmetric: zero point 0. The only kind with kernels; False needs mode "simulate".
         scale: "max" covers max|w|; "mse" clips where the squared error is least.

@@ -95,7 +95,7 @@ class Runner:
         signature: its key; None: the one of the first subgraph, or no signature at all.
 
     A batch that is a multiple of the model's fixed batch runs in pieces. A stateful model starts
-    afresh for every call, for `reset_all_variables` does not restore it (DESIGN.md, section 6).
+    afresh for every call, for `reset_all_variables` does not restore it.
 
     Raises:
         ModelError: the model cannot be loaded or run, or has no such signature.

@@ -137,10 +137,11 @@ def _float_bytes(reference: Any, custom_objects: Mapping[str, Any] | None) -> by
     """The reference as a .tflite: its own bytes, or a Keras model through the float pivot."""
     if reference is None:
         return None
-    if isinstance(reference, bytes | bytearray):
-        return bytes(reference)
-    if isinstance(reference, str | os.PathLike) and str(reference).endswith(".tflite"):
-        return read_bytes(reference)
+    path = isinstance(reference, str | os.PathLike) and str(reference).endswith(".tflite")
+    if path or isinstance(reference, bytes | bytearray):
+        content = read_bytes(reference)
+        Model.parse(content, source=f"the reference ({describe(reference)})")  # or say so now
+        return content
     from tfq_ext.emit.to_float import to_float
 
     return to_float(reference, custom_objects=custom_objects).model.to_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tfq_ext._table import Table
 from tfq_ext.validation.finding import Rule
 
-_TRIED = "own measurement with the GPU accelerator of the ai-edge-litert wheel (FACTS)"
+_TRIED = "own measurement with the GPU accelerator of the ai-edge-litert wheel"
 _CPU = "own measurement on the CPU; emulation of fp16 accumulation that agrees with the GPU's bits"
 _FP32 = (
     "Have the GPU compute in fp32: setPrecisionLossAllowed(false) in Android's GpuDelegate, "

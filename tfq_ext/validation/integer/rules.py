@@ -21,7 +21,7 @@ OVERFLOW = Rule(
     "It wraps around, and the output is noise.",
     "Give the layer a larger weight or input scale, or quantize it anew: codes and bias are out "
     "of proportion.",
-    "TFLite kernels: int32 accumulators; METHODS.md, section 10",
+    "TFLite kernels: int32 accumulators",
 )
 NEAR = Rule(
     "accumulator-may-overflow",
@@ -30,6 +30,6 @@ NEAR = Rule(
     "Some input makes it wrap around, although none of these samples did.",
     "Look at the bias: a channel with tiny weights has a tiny scale and so a huge bias code. Floor "
     "that channel's weight scale.",
-    "A2Q (arXiv 2308.13504): |acc| <= sum|w| max|x - z| + |b|; METHODS.md, section 10",
+    "A2Q (arXiv 2308.13504): |acc| <= sum|w| max|x - z| + |b|",
 )
 RULES: Table[Rule] = Table("rule", {r.id: r for r in (DISAGREES, OVERFLOW, NEAR)})

@@ -10,7 +10,7 @@ from tfq_ext.validation.finding import Finding, Rule
 from tfq_ext.validation.lint.rule import LintRule
 from tfq_ext.validation.lint.subject import LIMITS, Op, Subject
 
-KERNELS = "LiteRT 2.3 kernels, tried (FACTS.md)"
+KERNELS = "LiteRT 2.3 kernels, tried"
 # Custom ops that LiteRT's own resolver registers (tflite/kernels/register.cc).
 REGISTERED = frozenset(
     {"TFLite_Detection_PostProcess", "NumericVerify", "Mfcc", "AudioSpectrogram"}
@@ -23,7 +23,7 @@ FLOAT_OP = Rule(
     "Integer-only hardware (Edge TPU, most NPUs and microcontrollers) stops or falls back there, "
     "and every such island pays for a DEQUANTIZE and a QUANTIZE.",
     "Replace the op by one with an int8 kernel, or move it out of the model before quantizing.",
-    "TFLite 8-bit quantization specification; silent float fallback tried with TF 2.21 (FACTS.md)",
+    "TFLite 8-bit quantization specification; silent float fallback tried with TF 2.21",
 )
 HYBRID_OP = Rule(
     "hybrid-op",
@@ -32,7 +32,7 @@ HYBRID_OP = Rule(
     "The activations are quantized anew at every run: the file is small, but integer-only hardware "
     "cannot run it and the speed-up is less than that of an integer file.",
     "Quantize with representative samples (recipe int8) where integer hardware or speed matters.",
-    "TFLite post-training quantization guide; latencies in FACTS.md",
+    "TFLite post-training quantization guide; latencies by own measurement",
 )
 HYBRID_DEPTHWISE = Rule(
     "hybrid-depthwise",
@@ -41,7 +41,7 @@ HYBRID_DEPTHWISE = Rule(
     "XNNPACK has no such kernel, so the op runs in a slow builtin one and splits the graph: "
     "MobileNetV2 took 13.8 ms so, and 7.1 ms in float.",
     "Keep depthwise weights in float or fp16, or quantize the activations too.",
-    "own measurement with LiteRT 2.3 (FACTS.md)",
+    "own measurement with LiteRT 2.3",
 )
 CUSTOM_OP = Rule(
     "custom-op",
@@ -57,7 +57,7 @@ FLEX_OP = Rule(
     "An op needs TensorFlow's own kernels (Flex).",
     "The app must carry the Flex delegate (tens of MB); pip's LiteRT cannot run it at all.",
     "Rewrite the layer so that it converts to builtins.",
-    "TFLite select operators guide; FACTS.md",
+    "TFLite select operators guide; own trials",
 )
 IO_TYPES = Rule(
     "io-types-differ",

@@ -40,7 +40,7 @@ BIAS_SATURATED = Rule(
     "The true bias did not fit: the channel's constant is wrong, and one more product can "
     "overflow the accumulator.",
     "Give the near-dead channel a larger weight scale: at least 2(|b| + s_x s_w) / (s_x 2^30).",
-    "own measurement: 87 channels of EfficientNet-Lite0 by TFLiteConverter (FACTS.md)",
+    "own measurement: 87 channels of EfficientNet-Lite0 by TFLiteConverter",
 )
 _TYPES = {
     "int8": frozenset({"int32"}),

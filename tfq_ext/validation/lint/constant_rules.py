@@ -55,7 +55,7 @@ BEYOND_FP16 = Rule(
     "The GPU delegate computes in float16 by default: the value becomes infinity, and the result "
     "is wrong without a NaN to show it.",
     "Use a smaller constant (a mask needs -1e4, not -1e9), or run the delegate in float32.",
-    "own measurement with LiteRT's GPU delegate (FACTS.md)",
+    "own measurement with LiteRT's GPU delegate",
 )
 DUPLICATE_CONSTANTS = Rule(
     "duplicate-constants",

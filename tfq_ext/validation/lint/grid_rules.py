@@ -38,7 +38,7 @@ INT16_ZERO_POINT = Rule(
     "A 16-bit activation has a zero point other than 0.",
     "Kernels for 16x8 take symmetric activations only and refuse to load.",
     "Quantize 16-bit activations symmetrically.",
-    "TFLite 16x8 specification; mlir_quantize makes such files (FACTS.md)",
+    "TFLite 16x8 specification; mlir_quantize makes such files",
 )
 MISSING_GRID = Rule(
     "missing-grid",

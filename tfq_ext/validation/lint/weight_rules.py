@@ -75,7 +75,7 @@ CHANNEL_SPREAD = Rule(
     "The smallest channels are next to dead; their bias needs so many codes that int32 may not "
     "hold it, and kernels shift by over 30 bits.",
     "Prune such channels, or give them the floor scale that their bias fits.",
-    "own measurement on EfficientNet-Lite0 (FACTS.md)",
+    "own measurement on EfficientNet-Lite0",
 )
 DEAD_CHANNELS = Rule(
     "dead-channels",
@@ -100,7 +100,7 @@ INT4_CONV = Rule(
     "XNNPACK does not take it: MobileNetV2-96 ran in 2.9 ms instead of 0.63 ms with int8 (one "
     "thread, x86). INT4 saves bytes, not time, on the CPU.",
     "Keep convolutions in int8 where speed matters more than size.",
-    "own measurement with LiteRT 2.3 (FACTS.md)",
+    "own measurement with LiteRT 2.3",
 )
 LOW_BIT_REFUSED = Rule(
     "low-bit-refused",
