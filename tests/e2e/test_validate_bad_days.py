@@ -120,8 +120,8 @@ def test_samples_that_cannot_be_used(place, kind):
 @pytest.mark.parametrize("verb", FED)
 @pytest.mark.parametrize("kind", BAD)
 def test_samples_that_no_verb_can_use(place, verb, kind):
-    if verb == "bench" and kind == "nan":
-        pytest.skip("bench feeds the first sample only, which is a good one")
+    if verb in ("bench", "vectors", "delegates") and kind == "nan":
+        pytest.skip("it takes a few of the samples, and the one with NaN may not be among them")
     told(tfq(*words(verb, place / "int8.tflite", _bad(kind, place)), code=2))
 
 

@@ -61,8 +61,12 @@ def _words(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
     callback=_words,
     help="Of xnnpack (the default on phones), builtin, reference.",
 )
-@click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True)
-@click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True)
+@click.option(
+    "--runs", type=click.IntRange(min=1), default=50, show_default=True, help="Timed runs."
+)
+@click.option(
+    "--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Runs thrown away."
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),

@@ -23,8 +23,12 @@ Examples:
 @click.argument("model")
 @click.option("--data", metavar="PATH", help="Samples.  [default: seeded noise]")
 @click.option("--preprocess", metavar="TEXT", help="What to do to 8-bit images.")
-@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--count", type=click.IntRange(min=1), default=8, show_default=True, help="How many samples."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the choice."
+)
 @click.option(
     "--kernels",
     type=click.Choice(["xnnpack", "builtin", "reference"]),

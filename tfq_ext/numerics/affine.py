@@ -6,10 +6,11 @@ Serial on purpose: starting numba's threads costs more than a typical tensor.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from tfq_ext.numerics.jit import njit
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def fake_quant_into(
     x: np.ndarray, scale: np.float32, zero: np.float32, qmin: float, qmax: float, out: np.ndarray
 ) -> None:
@@ -24,7 +25,7 @@ def fake_quant_into(
         out[i] = scale * min(max(q, lo), hi)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def squared_error(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """(sum (x - y)^2, sum y^2) in float64; flat float32 arrays of one length."""
     error = 0.0

@@ -8,7 +8,8 @@ its own over one row, for the same reason. About 1.6 ns a value.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from tfq_ext.numerics.jit import njit
 
 # Rows of the accumulator float64[ROWS, lanes].
 SIGNAL, NOISE, DOT, POWER, SHIFT, ABS, MOST, GRID, CLIP, LOW, HIGH = range(11)
@@ -30,7 +31,7 @@ def folded(sums: np.ndarray, channels: int) -> np.ndarray:
     return np.asarray(total)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def add(r, codes, scale, zero, step, lo, hi, sums):  # type: ignore[no-untyped-def]
     """Add what the reference `r` and the candidate's `codes` say about each other.
 
@@ -77,7 +78,7 @@ def add(r, codes, scale, zero, step, lo, hi, sums):  # type: ignore[no-untyped-d
             _on_grid(a, n, step, lo, hi, sums, b)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def add_noise(r, codes, scale, zero, sums):  # type: ignore[no-untyped-def]
     """SIGNAL, NOISE and SHIFT of `add` alone, at half the time."""
     wide = sums.shape[1]
@@ -98,7 +99,7 @@ def add_noise(r, codes, scale, zero, sums):  # type: ignore[no-untyped-def]
             shift[j] += e[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _on_grid(a, n, step, lo, hi, sums, d):  # type: ignore[no-untyped-def]
     """GRID, CLIP, LOW and HIGH of one row a[:n]; `d` is scratch."""
     grid, clip, low, high = sums[7], sums[8], sums[9], sums[10]
@@ -120,7 +121,7 @@ def _on_grid(a, n, step, lo, hi, sums, d):  # type: ignore[no-untyped-def]
         clip[j] += d[j] if above else 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def encode_into(x, scale, zero, qmin, qmax, out):  # type: ignore[no-untyped-def]
     """out = clip(round(x / scale) + zero), ties away from zero; flat arrays of one length.
 
@@ -133,7 +134,7 @@ def encode_into(x, scale, zero, qmin, qmax, out):  # type: ignore[no-untyped-def
         out[i] = min(max(q, qmin), qmax)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def count_into(x, counts):  # type: ignore[no-untyped-def]
     """Add float32[N] to uint32[BINS] by the top half of the bit pattern; returns (min, max)."""
     bits = x.view(np.uint32)

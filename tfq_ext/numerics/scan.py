@@ -7,7 +7,9 @@ vectorises on its own where a fused loop would not. About 0.4 ns an element on o
 from __future__ import annotations
 
 import numpy as np
-from numba import float32, float64, int64, njit, types, uint32, void
+from numba import float32, float64, int64, types, uint32, void
+
+from tfq_ext.numerics.jit import njit
 
 LANES = (
     4  # histograms side by side: a run of equal values (zeros of a ReLU) does not wait on itself
@@ -29,7 +31,7 @@ _COUNTS = types.Array(uint32, 2, "C")
 _SUMS = types.Array(float64, 1, "C")
 
 
-@njit(void(_ANY, _COUNTS), nogil=True, cache=True)
+@njit(void(_ANY, _COUNTS), nogil=True)
 def _count_few(x, counts):  # type: ignore[no-untyped-def]
     """The same with the first lane alone."""
     bits, flat = x.view(np.uint32), counts.reshape(-1)
@@ -37,7 +39,7 @@ def _count_few(x, counts):  # type: ignore[no-untyped-def]
         flat[bits[i] >> np.uint32(16)] += _ONE
 
 
-@njit(void(_ANY, _COUNTS), nogil=True, cache=True)
+@njit(void(_ANY, _COUNTS), nogil=True)
 def _count(x, counts):  # type: ignore[no-untyped-def]
     """Add the values of `x` to counts uint32[LANES, STRIDE]."""
     bits, flat = x.view(np.uint32), counts.reshape(-1)
@@ -48,7 +50,7 @@ def _count(x, counts):  # type: ignore[no-untyped-def]
     _count_few(x[whole:], counts)
 
 
-@njit(types.UniTuple(types.int32, 2)(_ANY), nogil=True, cache=True)
+@njit(types.UniTuple(types.int32, 2)(_ANY), nogil=True)
 def _extremes(x):  # type: ignore[no-untyped-def]
     """Lowest and highest value as ordered int32: the bit pattern, mirrored where negative."""
     bits = x.view(np.int32)
@@ -60,7 +62,7 @@ def _extremes(x):  # type: ignore[no-untyped-def]
     return lo, hi
 
 
-@njit(void(_ANY, int64, _SUMS, _SUMS), nogil=True, cache=True)
+@njit(void(_ANY, int64, _SUMS, _SUMS), nogil=True)
 def _add_rows(x, row, sums, squares):  # type: ignore[no-untyped-def]
     """Add x float32[R * row] to sums and squares float64[row], four rows at a time.
 
@@ -83,7 +85,7 @@ def _add_rows(x, row, sums, squares):  # type: ignore[no-untyped-def]
             squares[j] += p * p
 
 
-@njit(types.boolean(_SUMS, int64, _LIMBS), nogil=True, cache=True)
+@njit(types.boolean(_SUMS, int64, _LIMBS), nogil=True)
 def deposit(values, low, limbs):  # type: ignore[no-untyped-def]
     """Add values float64[C] to limbs int64[L, C] in units of 2^low, without rounding.
 
@@ -120,7 +122,7 @@ def deposit(values, low, limbs):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(int64(_COUNTS), nogil=True, cache=True)
+@njit(int64(_COUNTS), nogil=True)
 def _nonfinite(counts):  # type: ignore[no-untyped-def]
     """How many of the counts lie in bins of inf and NaN."""
     bad = 0
@@ -131,7 +133,7 @@ def _nonfinite(counts):  # type: ignore[no-untyped-def]
     return bad
 
 
-@njit(types.Tuple((float32, float32, int64))(_ANY, _COUNTS, _SUMS, _SUMS), nogil=True, cache=True)
+@njit(types.Tuple((float32, float32, int64))(_ANY, _COUNTS, _SUMS, _SUMS), nogil=True)
 def scan(x, counts, sums, squares):  # type: ignore[no-untyped-def]
     """All statistics of one sample in one pass, in an order that depends on its shape alone.
 

@@ -44,7 +44,7 @@ def accuracy_view(report: AccuracyReport) -> RenderableType:
         parts.append(Text(near))
     parts += _changed(report)
     parts += _classes(report)
-    parts += [Text(f"Note: {printable(note)}", "dim") for note in report.notes]
+    parts += [Text(f"Note: {words.printable(note)}", "dim") for note in report.notes]
     return Group(*parts)
 
 
@@ -189,8 +189,3 @@ def _class(label: int, name: str) -> str:
 def _section(title: str, table: Table, hidden: int) -> list[RenderableType]:
     more = [Text(f"  and {hidden} more", "dim")] if hidden > 0 else []
     return ["", Text(title, "bold"), Padding(table, _INDENT), *more]
-
-
-def printable(text: str) -> str:
-    """Without characters that steer a terminal: notes quote names from the file."""
-    return "".join(c if c.isprintable() else "?" for c in text)

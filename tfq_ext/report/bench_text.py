@@ -44,17 +44,12 @@ def view(report: BenchReport, width: int, top: int) -> RenderableType:
     """Table of rows, notes, then for each file its ops and the reasons."""
     parts: list[RenderableType] = [Text(_machine(report), "dim"), _rows(report, width)]
     parts.append(Text(_legend(report), "dim"))
-    parts += [Text(f"{row.name}: {clean(row.failed)}", "red") for row in _failed(report)]
-    parts += [Text(f"note: {clean(note)}", "yellow") for note in report.notes]
+    parts += [Text(f"{row.name}: {words.printable(row.failed)}", "red") for row in _failed(report)]
+    parts += [Text(f"note: {words.printable(note)}", "yellow") for note in report.notes]
     for name in _candidates(report):
         parts += _profile(report, name, width, top)
         parts += _reasons(report, name)
     return Group(*parts)
-
-
-def clean(text: str) -> str:
-    """One line without control characters: file and tensor names are not ours."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _candidates(report: BenchReport) -> list[str]:
@@ -68,7 +63,7 @@ def _failed(report: BenchReport) -> list[BenchRow]:
 
 def _machine(report: BenchReport) -> str:
     here = report.machine
-    parts = [clean(here.cpu) or "unknown CPU", words.count(here.cores, "core")]
+    parts = [words.printable(here.cpu) or "unknown CPU", words.count(here.cores, "core")]
     if here.load is not None:
         parts.append(f"load {here.load:.2f} before")
     if here.busy is not None:
@@ -142,7 +137,7 @@ def _needs(columns: Sequence[Column], report: BenchReport) -> int:
 
 
 def _stem(name: str) -> str:
-    return clean(name).removesuffix(".tflite")
+    return words.printable(name).removesuffix(".tflite")
 
 
 def _middle(text: str, limit: int) -> str:
@@ -155,7 +150,7 @@ def _middle(text: str, limit: int) -> str:
 
 def _legend(report: BenchReport) -> str:
     several = len({row.name for row in report.rows}) > 1
-    base = f" x base: by {clean(report.baseline)} in the same round." if several else ""
+    base = f" x base: by {words.printable(report.baseline)} in the same round." if several else ""
     return (
         f"Times in ms: median, load (open to allocated), first run.{base} MB: what loading and "
         "running it added to the process."
@@ -190,11 +185,11 @@ def _profile(report: BenchReport, name: str, width: int, top: int) -> list[Rende
     profile = report.profiles.get(name)
     if profile is None:
         return []
-    parts: list[RenderableType] = ["", Text(clean(name), "bold")]
+    parts: list[RenderableType] = ["", Text(words.printable(name), "bold")]
     if profile.available and top:
         parts.append(_ops(report, name, profile, width, top))
     elif not profile.available:
-        parts.append(Text(clean(profile.why_not), "yellow"))
+        parts.append(Text(words.printable(profile.why_not), "yellow"))
     parts += [Text(line) for line in _summary(profile)]
     return parts
 
@@ -224,7 +219,7 @@ def _summary(profile: Profile) -> list[str]:
             rest = len(kinds) - len(shown)
             more = f" and {words.count(rest, 'other kind')}" if rest else ""
             lines.append(f"{words_}: {'; '.join(shown)}{more}.")
-    return [clean(line) for line in lines]
+    return [words.printable(line) for line in lines]
 
 
 def _ops(report: BenchReport, name: str, profile: Profile, width: int, top: int) -> Table:
@@ -237,12 +232,12 @@ def _ops(report: BenchReport, name: str, profile: Profile, width: int, top: int)
     room = max(width - longest - (36 if width < WIDE else 84) - (9 if before else 0), 12)
     rows: list[list[str]] = []
     for op in profile.slowest[:top]:
-        cells = [str(op.index), op.op, words.short(clean(op.tensor), room)]
+        cells = [str(op.index), op.op, words.short(words.printable(op.tensor), room)]
         cells += [f"{op.ms:.3f}", f"{op.share:.0%}"]
         cells += [_ms(before.get(op.index))] if before else []
         cells += [op.where]
         cells += [words.short(op.kernel, 46)] if width >= WIDE else []
-        rows.append([clean(cell) for cell in cells])
+        rows.append([words.printable(cell) for cell in cells])
     table = plain_table(columns, rows)
     for column in table.columns:
         column.no_wrap = True
@@ -272,7 +267,7 @@ def _reasons(report: BenchReport, name: str) -> list[RenderableType]:
     if name != report.baseline and not row.failed and not math.isnan(row.ratio):
         faster = row.ratio_interval[1] < 1
         verdict = "Faster" if faster else "Not faster"
-        title = f"{verdict} than {clean(report.baseline)} ({ratio(row.ratio)} x its time)"
+        title = f"{verdict} than {words.printable(report.baseline)} ({ratio(row.ratio)} x its time)"
     parts: list[RenderableType] = ["", Text(title, "bold")]
     for finding in found:
         parts += _reason(finding, name)
@@ -280,7 +275,7 @@ def _reasons(report: BenchReport, name: str) -> list[RenderableType]:
 
 
 def _reason(finding: Finding, name: str) -> list[RenderableType]:
-    message = clean(finding.message.removeprefix(f"{name}: "))
+    message = words.printable(finding.message.removeprefix(f"{name}: "))
     line = Text(f"{finding.severity}: ", COLORS[finding.severity]).append(message, "default")
     parts: list[RenderableType] = [Padding(line, (0, 0, 0, 2), expand=False)]
     if finding.rule.id != "time-now":

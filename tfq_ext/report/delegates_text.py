@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from tfq_ext.report.tables import LEFT, RIGHT, plain_table
-from tfq_ext.report.words import count, short
+from tfq_ext.report.words import count, printable, short
 from tfq_ext.validation.delegates.fp16.values import Fp16Risk, TensorRisk
 from tfq_ext.validation.delegates.values import (
     DIED,
@@ -59,7 +59,7 @@ def show(report: DelegateReport, console: Console, *, top: int = SHOWN) -> None:
     console.print(_headline(report))
     console.print(Text(f"{count(report.samples, 'sample')}. {_BASELINE}", "dim"))
     for note in report.notes:
-        console.print(Text(f"Note: {clean(note)}", "dim"))
+        console.print(Text(f"Note: {printable(note)}", "dim"))
     if report.gpu:
         _gpu(report.gpu, console, top)
     if report.bisection is not None:
@@ -69,11 +69,6 @@ def show(report: DelegateReport, console: Console, *, top: int = SHOWN) -> None:
     if report.fp16_risk is not None:
         _risk(report.fp16_risk, console, top)
     _findings(report.findings, console)
-
-
-def clean(text: str) -> str:
-    """Names and drivers' words cannot steer the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _headline(report: DelegateReport) -> Text:
@@ -89,7 +84,7 @@ def _headline(report: DelegateReport) -> Text:
 
 def _adapter(name: str) -> str:
     """Without the fields that the driver adds."""
-    return clean(name.partition(", arch=")[0])
+    return printable(name.partition(", arch=")[0])
 
 
 def _gpu(rows: Sequence[GpuRow], console: Console, top: int) -> None:
@@ -104,13 +99,13 @@ def _gpu(rows: Sequence[GpuRow], console: Console, top: int) -> None:
     for reason, same in groupby(rows, key=lambda row: row.reason):
         if reason:
             names = " and ".join(row.precision for row in same)
-            _line(Text(f"{names}: {clean(reason)}"), console)
+            _line(Text(f"{names}: {printable(reason)}"), console)
     proof = next((row for row in rows if row.really_fp16), None)
     if proof is not None:
         _line(Text("fp16 was really fp16: its numbers are not fp32's.", "dim"), console)
     refused = list(dict.fromkeys(entry for row in rows for entry in row.refused))
     if refused:
-        shown = [(r.op, short(r.tensor, 28), clean(r.reason)) for r in refused[:top]]
+        shown = [(r.op, short(r.tensor, 28), printable(r.reason)) for r in refused[:top]]
         columns = [("left to the CPU", LEFT), ("tensor", LEFT), ("the delegate's reason", LEFT)]
         _line(plain_table(columns, shown), console, gap=True)
         _more(len(refused) - top, console)
@@ -134,7 +129,7 @@ def _gpu_cells(row: GpuRow) -> list[str | Text]:
 
 def _bisection(found: Bisection, console: Console) -> None:
     title = f"Bisection in {found.precision}, {count(len(found.probes), 'run')}"
-    parts: list[RenderableType] = [Text(clean(found.verdict), "bold")]
+    parts: list[RenderableType] = [Text(printable(found.verdict), "bold")]
     bad = found.first_bad
     if bad is not None:
         parts.append(Text(f"It makes {short(bad.tensor, 60)}. Error of the model's output with"))
@@ -158,7 +153,7 @@ def _died(value: float | None, died: str) -> str:
 
 def _xnnpack(found: XnnpackCoverage, console: Console, top: int) -> None:
     if found.why_not:
-        _section("XNNPACK", Text(f"not known: {clean(found.why_not)}"), console)
+        _section("XNNPACK", Text(f"not known: {printable(found.why_not)}"), console)
         return
     time = "" if found.share is None else f", {found.share:.0%} of the time"
     text = (
@@ -166,7 +161,7 @@ def _xnnpack(found: XnnpackCoverage, console: Console, top: int) -> None:
     )
     _section("XNNPACK", Text(text), console)
     for line in found.breaks[:top]:
-        _line(Text(f"- {clean(line)}"), console)
+        _line(Text(f"- {printable(line)}"), console)
     _more(len(found.breaks) - top, console)
     if found.left and not found.breaks:
         rows = [(str(r.index), r.op, short(r.tensor, 44)) for r in found.left[:top]]
@@ -191,7 +186,7 @@ def _risk(risk: Fp16Risk, console: Console, top: int) -> None:
     if rows:
         _line(Text(_OWN, "dim"), console)
     for line in (*_xnnpack_fp16(risk), *risk.notes):
-        _line(Text(clean(line), "dim"), console)
+        _line(Text(printable(line), "dim"), console)
 
 
 _OWN = (
@@ -239,7 +234,7 @@ def _findings(findings: Sequence[Finding], console: Console) -> None:
         _line(head.append(f" ({len(cases)})" if len(cases) > 1 else "", "dim"), console)
         for case in cases[:3]:
             where = short(case.tensor, 40) if case.tensor else ""
-            told = clean(case.message)
+            told = printable(case.message)
             text = f"{where}: {told}" if where and where not in told else told
             _line(Text(text), console, indent=2 * INDENT)
         _more(len(cases) - 3, console)

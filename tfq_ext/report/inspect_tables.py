@@ -95,7 +95,7 @@ def safe(name: str, width: int = 60) -> str:
 
 def clean(text: str, width: int) -> str:
     """Text from a file on one line of at most `width` characters, whatever it holds."""
-    line = "".join(c if c.isprintable() else "?" for c in text)
+    line = words.printable(text)
     return line if len(line) <= width else line[: width - 3] + "..."
 
 

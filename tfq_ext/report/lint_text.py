@@ -130,7 +130,7 @@ def _place(finding: Finding) -> str:
 
 def _clean(message: str) -> str:
     """On one line, without control characters."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))
+    return words.printable(" ".join(message.split()))
 
 
 def _hidden(report: LintReport, shown: Sequence[str], console: Console) -> None:

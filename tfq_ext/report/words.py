@@ -12,6 +12,11 @@ def size(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
+def printable(text: str) -> str:
+    """Without control characters, which could steer the terminal: names are not ours."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def short(name: str, width: int = 44) -> str:
     """A tensor name on one line of at most `width` characters.
 
@@ -20,7 +25,7 @@ def short(name: str, width: int = 44) -> str:
     name cannot steer the terminal.
     """
     first, _, _ = name.partition(";")
-    clean = "".join(c if c.isprintable() else "?" for c in first)
+    clean = printable(first)
     _, _, inner = clean.partition("/")
     if inner and len(clean) > width:
         clean = inner

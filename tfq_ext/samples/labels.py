@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -21,8 +22,8 @@ def labels_beside(data: object) -> bool | None:
     try:
         with np.load(data, allow_pickle=False) as archive:
             return True if set(LABEL_NAMES) & set(archive.files) else None
-    except (OSError, ValueError):  # whoever opens the data says what is wrong
-        return None
+    except (OSError, ValueError, EOFError, TypeError, BadZipFile):
+        return None  # whoever opens the data says what is wrong
 
 
 def read_labels(path: Path) -> Sequence | np.ndarray | Mapping[str, object]:

@@ -178,4 +178,7 @@ def _crc_loop():  # type: ignore[no-untyped-def]  # numba's dispatcher has no pu
             crc = table[(crc ^ byte) & np.uint32(0xFF)] ^ (crc >> np.uint32(8))
         return crc ^ np.uint32(0xFFFFFFFF)
 
-    return numba.njit(cache=True, nogil=True)(crc32c)
+    try:
+        return numba.njit(cache=True, nogil=True)(crc32c)
+    except RuntimeError:  # no folder that can be written: see numerics/jit.py
+        return numba.njit(nogil=True)(crc32c)

@@ -194,6 +194,22 @@ class Model:
         """signature key -> SignatureDefT."""
         return {text(s.signatureKey): s for s in self.tree.signatureDefs or ()}
 
+    @property
+    def primary(self) -> str | None:
+        """Key of the first subgraph's signature; None where it has none."""
+        return next((k for k, s in self.signatures.items() if not s.subgraphIndex), None)
+
+    def key_of(self, signature: str | None) -> str | None:
+        """The signature that is run: the one asked for, else that of the first subgraph.
+
+        Raises:
+            ModelError: there is no such signature.
+        """
+        if signature is not None and signature not in self.signatures:
+            known = ", ".join(self.signatures) or "none"
+            raise ModelError(f"The model has no signature {signature!r}. Known: {known}.")
+        return self.primary if signature is None else signature
+
     def graph_of(self, signature: str | None) -> Graph:
         """The subgraph that a signature runs; the first one for None."""
         if signature is None or signature not in self.signatures:
@@ -241,9 +257,25 @@ def read_bytes(source: str | os.PathLike[str] | bytes | bytearray, *, magic: boo
             head = file.peek(8)[:8]
             if magic and len(head) == 8:  # before 2 GB of something else are read
                 check_magic(head, str(source))
-            return file.read()
+            content = file.read(MAX_BYTES + 1)  # a device has no size and no end
     except OSError as error:
         raise ModelError(f"Cannot read {source}: {error.strerror or error}.") from None
+    if len(content) > MAX_BYTES:
+        raise ModelError(f"{source} does not end after 2 GiB; a .tflite holds at most that.")
+    return content
+
+
+def is_tflite(source: object) -> bool:
+    """Whether it is a .tflite's path: by its content where there is a file, for names lie."""
+    if not isinstance(source, str | os.PathLike) or Path(source).is_dir():
+        return False
+    if Path(source).suffix in (".tflite", ".lite"):  # read_bytes says what is wrong with it
+        return True
+    try:
+        with Path(source).open("rb") as file:
+            return file.read(8)[4:] == b"TFL3"
+    except OSError:
+        return False
 
 
 def describe(source: object) -> str:
@@ -263,6 +295,7 @@ __all__ = [
     "check_header",
     "describe",
     "digest",
+    "is_tflite",
     "read_bytes",
     "text",
 ]

@@ -113,7 +113,8 @@ class Runner:
         parsed = Model.parse(self._content, source=describe(model))
         self._threads = threads
         self._stateful = any(code in STATEFUL for _, _, _, code in parsed.walk())
-        self._signature, self._primary = _choose_signature(parsed, signature)
+        self._signature = parsed.key_of(signature)
+        self._primary = parsed.graph_of(self._signature).index == 0
         self._open()
 
     def _open(self) -> None:
@@ -236,19 +237,6 @@ class Runner:
             return [inputs]  # not a matter of batches: feed() says which shape is wrong
         cuts = range(0, count, batch)
         return [{name: x[k : k + batch] for name, x in inputs.items()} for k in cuts]
-
-
-def _choose_signature(model: Model, wanted: str | None) -> tuple[str | None, bool]:
-    """The signature to run (None: the bare first subgraph), and whether it is that subgraph."""
-    subgraphs = {key: int(entry.subgraphIndex) for key, entry in model.signatures.items()}
-    if wanted is None:
-        wanted = next((key for key, index in subgraphs.items() if index == 0), None)
-        return wanted, True
-    if wanted not in subgraphs:
-        raise ModelError(
-            f"The model has no signature {wanted!r}. Known: {', '.join(subgraphs) or 'none'}."
-        )
-    return wanted, subgraphs[wanted] == 0
 
 
 def _ports(details: list[Mapping[str, Any]]) -> dict[str, Port]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfq_ext.errors import ModelError
-from tfq_ext.samples import InputSpec, Preprocess, Samples, labels_beside, open_samples
+from tfq_ext.samples import Preprocess, Samples, labels_beside, open_samples
 from tfq_ext.tflite.inputs import real_specs
 from tfq_ext.tflite.read import Model, describe, read_bytes
+from tfq_ext.validation.reference import float_bytes
 from tfq_ext.validation.sandbox import Limits
 
 
@@ -65,6 +65,7 @@ class Job:
         name: how reports call the file.
         content: its bytes.
         source: its path, "" for bytes.
+        key: of the signature that is run; None where the first subgraph has none.
         reference: a float .tflite's bytes, None without a reference.
         reference_name: how it was given.
         samples: opened once for all checks; None without data.
@@ -74,6 +75,7 @@ class Job:
     name: str
     content: bytes
     source: str
+    key: str | None
     reference: bytes | None
     reference_name: str
     samples: Samples | None
@@ -97,7 +99,10 @@ def open_job(
         DataError: data that do not fit.
     """
     content = read_bytes(model)
-    specs = _specs(Model.parse(content, source=describe(model)), settings.signature)
+    parsed = Model.parse(content, source=describe(model))
+    key, specs = parsed.key_of(settings.signature), real_specs(parsed)
+    if settings.signature is not None:
+        specs = [spec for spec in specs if spec.signature == key]
     samples = None
     if data is not None:
         if labels is None and not isinstance(data, Samples):
@@ -116,32 +121,9 @@ def open_job(
         name=os.path.basename(path) or "model",
         content=content,
         source=path,
-        reference=_float_bytes(reference, custom_objects),
+        key=key,
+        reference=None if reference is None else float_bytes(reference, custom_objects)[0],
         reference_name="" if reference is None else describe(reference),
         samples=samples,
         settings=settings,
     )
-
-
-def _specs(model: Model, signature: str | None) -> list[InputSpec]:
-    specs = real_specs(model)
-    if signature is None:
-        return specs
-    if signature not in model.signatures:
-        known = ", ".join(model.signatures) or "none"
-        raise ModelError(f"The model has no signature {signature!r}. Known: {known}.")
-    return [spec for spec in specs if spec.signature == signature]
-
-
-def _float_bytes(reference: Any, custom_objects: Mapping[str, Any] | None) -> bytes | None:
-    """The reference as a .tflite: its own bytes, or a Keras model through the float pivot."""
-    if reference is None:
-        return None
-    path = isinstance(reference, str | os.PathLike) and str(reference).endswith(".tflite")
-    if path or isinstance(reference, bytes | bytearray):
-        content = read_bytes(reference)
-        Model.parse(content, source=f"the reference ({describe(reference)})")  # or say so now
-        return content
-    from tfq_ext.emit.to_float import to_float
-
-    return to_float(reference, custom_objects=custom_objects).model.to_bytes()

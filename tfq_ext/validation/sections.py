@@ -69,11 +69,11 @@ def _lint(job: Job) -> Any:
 def _run(job: Job) -> Any:
     from tfq_ext.validation.trial import trial
 
-    inputs = None if job.samples is None else _first(job, 2)
+    inputs = _first(job, 2)
     settings = job.settings
     return trial(
         job.content,
-        inputs if inputs and len(inputs) > 1 else None,
+        inputs if len(inputs) > 1 else None,
         signature=settings.signature,
         seed=settings.seed,
         limits=settings.limits,
@@ -82,9 +82,9 @@ def _run(job: Job) -> Any:
 
 def _first(job: Job, n: int) -> list[dict[str, np.ndarray]]:
     """The inputs of the first samples, copied: a source may hand out one buffer again and again."""
-    assert job.samples is not None
-    signature = job.settings.signature
-    samples = (s for s in job.samples if signature is None or s.signature in ("", signature))
+    if job.samples is None:
+        return []
+    samples = (s for s in job.samples if s.signature in ("", job.key))
     return [
         {name: np.array(values) for name, values in sample.inputs.items()}
         for sample in islice(samples, n)
@@ -124,7 +124,7 @@ def _comparison(job: Job) -> Any:
         job.samples,
         limit=COMPARED,
         seed=settings.seed,
-        signature=settings.signature,
+        signature=job.key,
         threads=settings.threads,
         limits=settings.limits,
         show_progress=settings.show_progress,
@@ -138,7 +138,7 @@ def _latency(job: Job) -> Any:
     models = {} if job.reference is None else {REFERENCE: job.reference}
     return bench(
         {**models, CANDIDATE: job.content},
-        inputs=None if job.samples is None else _first(job, 1)[0],
+        inputs=next(iter(_first(job, 1)), None),
         signature=settings.signature,
         threads=(settings.threads,),
         runs=settings.runs,

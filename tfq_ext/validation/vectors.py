@@ -142,16 +142,19 @@ class Tape:
     """Runs in the child: one interpreter, stored values in and out."""
 
     def __init__(self, *, content: bytes, kernels: str):
-        from tfq_ext.tflite.run import open_interpreter
+        from tfq_ext.tflite.run import open_interpreter, reason
 
         self._interpreter = open_interpreter(content, kernels=kernels)
-        self._ports = {
-            "inputs": self._named(self._interpreter.get_input_details()),
-            "outputs": self._named(self._interpreter.get_output_details()),
-        }
+        try:
+            self._ports = {
+                "inputs": self._named(self._interpreter.get_input_details()),
+                "outputs": self._named(self._interpreter.get_output_details()),
+            }
+        except UnicodeDecodeError as error:
+            raise ModelError(f"LiteRT could not run the model: {reason(error)}") from None
         # A sample's inputs come under the signature's names, which need not be the tensors'.
         model = Model.parse(content)
-        key = next((k for k, s in model.signatures.items() if not s.subgraphIndex), None)
+        key = model.primary
         self._alias: dict[str, int] = {}
         if key is not None:
             runner = self._interpreter.get_signature_runner(key)

@@ -21,8 +21,13 @@ def page(v: Validation) -> str:
     Raises:
         MissingDependency: jinja2 or matplotlib is absent.
     """
+    return str(_template().render({**_head(v), **_body(v)}))
+
+
+def _head(v: Validation) -> dict[str, Any]:
+    """The verdict, and what the page is drawn with."""
     markup = need("markupsafe", why=WHY).Markup
-    context: dict[str, Any] = {
+    return {
         "v": v,
         "version": v.origin.versions["tfq_ext"],
         "verdict": facts.verdict(v),
@@ -30,10 +35,18 @@ def page(v: Validation) -> str:
         "gates": v.gates,
         "states": rows.GATE_STATES,
         "sections": rows.sections(v),
+        "counts": facts.counts(v.findings),
+        "plots": {name: markup(svg) for name, svg in figures.draw(v).items()},
+        "css": markup(_asset("page.css")),
+    }
+
+
+def _body(v: Validation) -> dict[str, Any]:
+    """Rows of the tables."""
+    return {
         "cards": rows.cards(v),
         "sides": facts.side_by_side(v),
         "findings": facts.grouped(v.findings),
-        "counts": facts.counts(v.findings),
         "suppressed": [f for f in v.findings if f.suppressed],
         "layers": rows.layers(v),
         "changed": rows.changed(v),
@@ -49,10 +62,7 @@ def page(v: Validation) -> str:
         "interface": rows.interface(v),
         "origin": rows.origin(v),
         "unchecked": facts.unchecked(v),
-        "plots": {name: markup(svg) for name, svg in figures.draw(v).items()},
-        "css": markup(_asset("page.css")),
     }
-    return str(_template().render(context))
 
 
 @cache

@@ -32,7 +32,9 @@ def verdict(v: Validation) -> str:
         return f"do not ship: {_list(failed)} failed"
     if unsure:
         return f"cannot judge: {_list(unsure)}"
-    if len(v.gates) == 1:
+    if not v.gates:
+        return "not judged: every gate is switched off"
+    if [gate.name for gate in v.gates] == ["runs"]:
         return "it runs; no other gate was set"
     return f"may ship: all {len(v.gates)} gates passed"
 

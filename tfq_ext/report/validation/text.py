@@ -65,17 +65,13 @@ def _with_details(table: Table, gates: Sequence[GateResult]) -> Table:
     for gate in gates:
         if gate.detail:
             text = f"{gate.name}: {gate.detail}"
-            outer.add_row(Padding(Text(_clean(text), "dim"), (0, 0, 0, 2)))
+            outer.add_row(Padding(Text(words.printable(text), "dim"), (0, 0, 0, 2)))
     return outer
 
 
 def _cut(text: str, width: int = 40) -> str:
-    clean = _clean(text)
+    clean = words.printable(text)
     return clean if len(clean) <= width else f"{clean[: width - 3]}..."
-
-
-def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _sides(sides: Sequence[facts.Side], with_base: bool) -> Table:
@@ -118,7 +114,7 @@ def _group(group: Sequence[Finding]) -> RenderableType:
     where = f" [{words.short(first.tensor, 40)}]" if first.tensor else ""
     text = Text.assemble(
         (first.severity, GRADES[first.severity]),
-        f" {first.rule.id}{more}: {_clean(first.message)}{where}",
+        f" {first.rule.id}{more}: {words.printable(first.message)}{where}",
     )
     if first.severity != "info":
         text.append(f"\n  {first.rule.remedy}", "dim")
@@ -128,7 +124,7 @@ def _group(group: Sequence[Finding]) -> RenderableType:
 def _notes(v: Validation) -> list[RenderableType]:
     """What to know about the accuracy; the page has the notes of every check."""
     notes = () if isinstance(v.accuracy, NotChecked) else v.accuracy.notes
-    return ["", *(Text(f"Note: {_clean(note)}", "dim") for note in notes)] if notes else []
+    return ["", *(Text(f"Note: {words.printable(note)}", "dim") for note in notes)] if notes else []
 
 
 def _unchecked(v: Validation) -> list[RenderableType]:

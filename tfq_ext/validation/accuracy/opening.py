@@ -10,12 +10,11 @@ import numpy as np
 
 from tfq_ext.errors import DataError
 from tfq_ext.samples import InputSpec, Preprocess, Sample, Samples, labels_beside, open_samples
-from tfq_ext.tflite.read import Model, describe, read_bytes
+from tfq_ext.tflite.read import Model, describe, is_tflite, read_bytes
 from tfq_ext.validation.accuracy.evaluator import Side
 from tfq_ext.validation.accuracy.pool import cores
 from tfq_ext.validation.accuracy.structure import (
     OutputFact,
-    key_of,
     like,
     output_facts,
     pick,
@@ -68,7 +67,7 @@ def open_scene(
         )
     specs = specs_of(model, signature)
     free = takes_any_batch(model, specs)
-    side = Side(content, fact.name, fact.final, key_of(model, signature))
+    side = Side(content, fact.name, fact.final, model.key_of(signature))
     other = None
     if reference is not None:
         theirs, note = _float(reference)
@@ -79,7 +78,7 @@ def open_scene(
         base_specs = specs_of(base, key)
         free = free and takes_any_batch(base, base_specs)
         specs = shared_specs(specs, base_specs)
-        other = Side(bytes_, chosen.name, chosen.final, key_of(base, key))
+        other = Side(bytes_, chosen.name, chosen.final, base.key_of(key))
     return Scene(side, other, fact, tuple(specs), side.signature, free, tuple(notes))
 
 
@@ -94,7 +93,7 @@ def _float(reference: object) -> tuple[object, str]:
     """A .tflite as it is; anything else through the float pivot, which imports TensorFlow."""
     if isinstance(reference, bytes | bytearray):
         return bytes(reference), ""
-    if isinstance(reference, str | os.PathLike) and _is_flatbuffer(reference):
+    if is_tflite(reference):
         return reference, ""
     from tfq_ext.emit.to_float import to_float
 
@@ -104,16 +103,6 @@ def _float(reference: object) -> tuple[object, str]:
         "and runs in LiteRT like the candidate."
     )
     return pivot.model.to_bytes(), note
-
-
-def _is_flatbuffer(path: str | os.PathLike[str]) -> bool:
-    if os.path.isdir(path):
-        return False
-    try:
-        with open(path, "rb") as file:
-            return file.read(8)[4:] == b"TFL3" or str(path).endswith((".tflite", ".lite"))
-    except OSError:
-        return str(path).endswith((".tflite", ".lite"))  # read_bytes will say what is wrong
 
 
 def open_labelled(

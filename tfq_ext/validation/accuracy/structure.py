@@ -32,26 +32,9 @@ class OutputFact:
     final: str
 
 
-def key_of(model: Model, signature: str | None) -> str | None:
-    """The signature that is run: the one asked for, else that of the first subgraph.
-
-    Raises:
-        ModelError: there is no such signature.
-    """
-    if signature is None:
-        found = model.signatures.items()
-        return next((key for key, entry in found if not entry.subgraphIndex), None)
-    if signature not in model.signatures:
-        raise ModelError(
-            f"The model has no signature {signature!r}. "
-            f"Known: {', '.join(model.signatures) or 'none'}."
-        )
-    return signature
-
-
 def specs_of(model: Model, signature: str | None = None) -> list[InputSpec]:
     """The inputs of the one signature that is run, as reals (see `tflite.inputs.real_specs`)."""
-    key = key_of(model, signature)
+    key = model.key_of(signature)
     return [spec for spec in real_specs(model) if spec.signature in ("", key)]
 
 
@@ -83,7 +66,7 @@ def takes_any_batch(model: Model, specs: Iterable[InputSpec]) -> bool:
 
 def output_facts(model: Model, signature: str | None = None) -> tuple[OutputFact, ...]:
     """The outputs in the file's order."""
-    key = key_of(model, signature)
+    key = model.key_of(signature)
     graph = model.graph_of(key)
     return tuple(
         OutputFact(name, graph.shape(t), graph.dtype(t), _final(graph, t))

@@ -85,10 +85,9 @@ class Parts:
         found.append(Part(CLIPPING, all_.clip_noise / own.noise))
         if own.shift() is not None:
             found.append(Part(SHIFT, own.shift().share))  # type: ignore[union-attr]
-        # Relative to noise and signal on the few samples that the trials saw: another one may
-        # hold a rare value that is clipped, and most of the noise of all.
-        whole = own.noise, own.signal
-        noise, signal = self._session.own_kept.get(match.candidate, whole)
+        noise, signal = own.noise, own.signal
+        if match.candidate in self._session.own_sums:  # of the few samples that the trials saw
+            noise, signal = self._session.own_kept(match.candidate)
         relative = noise / signal if noise > 0 and signal > 0 else np.inf
         found += [
             Part(n, p / relative, where, self._labels.get(where, printable(where)))
@@ -203,15 +202,14 @@ class _Chain:
     def __init__(
         self, graph: Graph, ops: list[int], result: int, changed: Mapping[int, np.ndarray]
     ):
-        made = {int(t) for k in ops for t in graph.ops[k].outputs}
+        made = dict.fromkeys(int(t) for k in ops for t in graph.ops[k].outputs)
         read = dict.fromkeys(int(t) for k in ops for t in graph.ops[k].inputs if t >= 0)
         self._feeds = [t for t in read if t not in made and not graph.is_constant(t)]
         part = cut(graph, ops)
+        order = {t: k for k, t in enumerate(dict.fromkeys([*read, *made]))}  # as cut() has them
         for tensor, values in changed.items():
-            _replace(part, graph.name(tensor), values)
-        inner = part.graphs[0]
-        wanted = inner.by_name.get(graph.name(result))
-        places = list(inner.outputs)
+            _replace(part, order[tensor], values)
+        wanted, places = order.get(result), list(part.graphs[0].outputs)
         if wanted not in places:
             raise ModelError(f"{graph.name(result)!r} cannot be cut out.")
         self._interpreter = open_interpreter(part.to_bytes(), threads=1, allocate=False)
@@ -235,9 +233,8 @@ class _Chain:
         return np.asarray(self._interpreter.get_tensor(self._output), np.float64)
 
 
-def _replace(model: Model, name: str, values: np.ndarray) -> None:
-    graph = model.graphs[0]
-    tensor = graph.tensors[graph.by_name[name]]
+def _replace(model: Model, place: int, values: np.ndarray) -> None:
+    tensor = model.graphs[0].tensors[place]
     buffer = type(model.tree.buffers[0])()
     buffer.data = pack(np.asarray(values, np.float32), "float32")
     model.tree.buffers.append(buffer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,8 +70,8 @@ class Session:
         self.measures_own = own
         with fitting_parts():
             self._bench_ops()
-        self._kept: list[dict[str, np.ndarray]] = []
-        self.own_kept: dict[int, tuple[float, float]] = {}  # own (noise, signal) on those alone
+        self._kept: list[_Kept] = []
+        self._powers = np.zeros((len(self.own_sums), 2))
         self.samples = 0
         self._pool = ThreadPoolExecutor(threads, "tfq-compare") if threads > 1 else None
 
@@ -110,10 +111,32 @@ class Session:
             self._add(sums, match, decoded(match.reference), other(match.candidate), key)
         if self.measures_own:
             self._own(decoded, other, key)
-        if self.measures_own and len(self._kept) < EXPLAINED:
-            self._kept.append({name: np.array(x) for name, x in inputs.items()})
-            self.own_kept = {t: (s.noise, s.signal) for t, s in self.own_sums.items()}
+            before, self._powers = self._powers, self._own_powers()
+            self._keep(inputs, self._powers - before)
         self.samples += 1
+
+    def _own_powers(self) -> np.ndarray:
+        """float64[ops, 2]: own noise and signal so far."""
+        powers = [(s.noise, s.signal) for s in self.own_sums.values()]
+        return np.array(powers, np.float64).reshape(-1, 2)
+
+    def _keep(self, inputs: Arrays, powers: np.ndarray) -> None:
+        """Hold on to the samples with most own noise: the first ones may lack a rare value that
+        is clipped, and with it nearly all of the noise that is to be explained."""
+        noise, signal = powers.T
+        score = float(np.divide(noise, signal, out=np.zeros_like(noise), where=signal > 0).sum())
+        if len(self._kept) == EXPLAINED:
+            least = min(range(EXPLAINED), key=lambda k: self._kept[k].score)
+            if self._kept[least].score >= score:
+                return
+            del self._kept[least]
+        self._kept.append(_Kept({n: np.array(x) for n, x in inputs.items()}, powers, score))
+
+    def own_kept(self, tensor: int) -> tuple[float, float]:
+        """Own (noise, signal) of a tensor on the kept samples alone."""
+        at = list(self.own_sums).index(tensor)
+        noise, signal = sum(kept.powers[at] for kept in self._kept)
+        return float(noise), float(signal)
 
     def live(self) -> list[Match]:
         """The matches that were not given up; those of the rows."""
@@ -189,7 +212,7 @@ class Session:
         rows = [maker.row(m) for m in self.live()]
         outputs = [maker.output(m, s) for m, s in zip(self.outputs, self.output_sums, strict=True)]
         if self.measures_own and self._kept:
-            rows = Parts(self).explained(rows, self._kept)
+            rows = Parts(self).explained(rows, [kept.inputs for kept in self._kept])
         return tuple(rows), tuple(outputs), (*self.scene.unmatched(), *maker.lost(self._lost))
 
     def reference_values(self, inputs: Arrays) -> Callable[[int], np.ndarray]:
@@ -199,6 +222,15 @@ class Session:
             for p in self.scene.inputs
         }
         return _Decoded(self.scene, self._keepers[0].invoke(fed))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A sample on which noise is taken apart: its inputs, own powers by op, their sum of ratios."""
+
+    inputs: dict[str, np.ndarray]
+    powers: np.ndarray
+    score: float
 
 
 class _Decoded:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from tfq_ext.validation.comparison.causes import judged
 from tfq_ext.validation.comparison.rules import findings
 from tfq_ext.validation.comparison.scene import Scene, fitting_parts
 from tfq_ext.validation.comparison.values import Comparison
+from tfq_ext.validation.reference import float_bytes
 from tfq_ext.validation.sandbox import Child, Limits, Remote
 
 SESSION = "tfq_ext.validation.comparison.session:Session"
@@ -67,7 +67,7 @@ def compare(
     """
     if data is None:
         raise DataError("A comparison runs both models on samples: give data (--data).")
-    float_content, notes = _float(reference, custom_objects)
+    float_content, notes = float_bytes(reference, custom_objects)
     scene = _scene(float_content, _shown(reference, "the reference"), candidate, signature)
     samples = open_samples(
         data, scene.input_specs(), preprocess=preprocess, limit=limit, seed=seed, shuffle=True
@@ -107,8 +107,12 @@ def _fed(session: Remote, samples: Iterable[Sample], scene: Scene) -> tuple[int,
     """All samples into the child; their number, and what came of them."""
     count = 0
     for sample in samples:
+        if sample.signature not in ("", *scene.keys):
+            continue
         session.call("add", _by_reference(sample.inputs, scene), sample.key)
         count += 1
+    if not count:
+        raise DataError(f"None of the samples is for the signature {scene.keys[0]!r}.")
     result = session.call("finish")
     session.drop()
     return count, result
@@ -130,31 +134,6 @@ def _by_reference(inputs: Mapping[str, np.ndarray], scene: Scene) -> dict[str, n
             )
         named[port.name] = inputs[key]
     return named
-
-
-def _float(
-    reference: object, custom_objects: Mapping[str, object] | Sequence[str]
-) -> tuple[bytes, list[str]]:
-    """The reference's bytes; a .tflite as it is, all else converted."""
-    if isinstance(reference, bytes | bytearray):
-        return bytes(reference), []
-    if isinstance(reference, str | os.PathLike) and _is_tflite(Path(reference)):
-        return read_bytes(reference), []
-    from tfq_ext.emit.to_float import to_float
-
-    pivot = to_float(reference, custom_objects=custom_objects or None)
-    return pivot.model.to_bytes(), list(pivot.notes)
-
-
-def _is_tflite(path: Path) -> bool:
-    """By its content, where there is a file: names lie."""
-    if path.suffix == ".tflite":
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(8)[4:] == b"TFL3"
-    except OSError:
-        return False
 
 
 def _remarks(scene: Scene) -> list[str]:

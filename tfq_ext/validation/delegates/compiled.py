@@ -129,9 +129,7 @@ class Compiled:
         known = self._parsed.signatures
         if not known:
             return keys[0], 0, self._parsed.graphs[0]
-        numbers = {key: int(entry.subgraphIndex) for key, entry in known.items()}
-        first = next((key for key, number in numbers.items() if number == 0), None)
-        key = wanted if wanted is not None else first
+        key = wanted if wanted is not None else self._parsed.primary
         if key is None or key not in keys:
             raise ModelError(
                 f"CompiledModel runs signatures only; asked for {wanted or 'the first subgraph'}, "

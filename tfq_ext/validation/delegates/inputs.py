@@ -33,7 +33,7 @@ def open_inputs(
     Raises:
         DataError: data that do not fit the model.
     """
-    chosen = signature if signature is not None else _first(model)
+    chosen = model.key_of(signature)
     if data is None:
         return [_noise(model, chosen, seed + k) for k in range(min(limit, NOISE))], (NOISE_NOTE,)
     specs: list[InputSpec] = real_specs(model)
@@ -53,11 +53,6 @@ def open_inputs(
     if not inputs:
         raise DataError(f"None of the samples is for the signature {chosen!r}.")
     return inputs, samples.notes
-
-
-def _first(model: Model) -> str | None:
-    keys = {key: int(entry.subgraphIndex) for key, entry in model.signatures.items()}
-    return next((key for key, number in keys.items() if number == 0), None)
 
 
 def _noise(model: Model, signature: str | None, seed: int) -> Arrays:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 
 from tfq_ext._table import Table
 from tfq_ext.errors import RecipeError
@@ -72,8 +72,11 @@ def parse_bound(name: str, unit: str, bound: object) -> float:
             f"Gate {name}: {bound!r} is no bound; write for example {known.example} ({units})."
         )
     factor = Decimal(repr(known.suffixes[match[2].lower()]))
-    value = float(Decimal(match[1]) * factor)  # 94% is 0.94, not 0.9400000000000001
-    if not known.lowest <= value <= known.highest:
+    try:
+        value = float(Decimal(match[1]) * factor)  # 94% is 0.94, not 0.9400000000000001
+    except DecimalException:  # an exponent of twenty digits
+        value = math.inf
+    if not known.lowest <= value <= known.highest or math.isinf(value):
         hint = " A bound of 0.5 % is written 0.5% or 0.005." if unit == "share" else ""
         raise RecipeError(
             f"Gate {name}: {bound!r} lies outside {known.lowest:g}..{known.highest:g}.{hint}"

@@ -41,6 +41,8 @@ def parse_gates(gates: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _parse(name: str, gate: Gate, bound: object) -> Any:
+    if bound is False:  # a config file's gate, switched off for one run
+        return None
     if gate.bound == NUMBER:
         return parse_bound(name, gate.unit, bound)
     if gate.bound == SEVERITY:
@@ -49,7 +51,7 @@ def _parse(name: str, gate: Gate, bound: object) -> Any:
         return parse_version(name, bound)
     if not isinstance(bound, bool):
         raise RecipeError(f"Gate {name} is on (true) or off (false), got {bound!r}.")
-    return bound or None
+    return bound
 
 
 def judge(validation: Validation, gates: Mapping[str, Any]) -> tuple[GateResult, ...]:
@@ -106,6 +108,8 @@ def _by_interval(gate: Gate, side: str, limit: float, found: Measured) -> tuple[
     assert found.lo is not None
     assert found.hi is not None
     show = UNITS[gate.unit].show
+    if math.isinf(found.lo) or math.isinf(found.hi):
+        return UNDECIDED, "it has no interval, so that nobody can tell chance from loss"
     span = f"95 % interval {show(found.lo)} to {show(found.hi)}"
     safe, bad = (
         (found.hi <= limit, found.lo > limit)

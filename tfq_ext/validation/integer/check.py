@@ -16,7 +16,6 @@ from tfq_ext.tflite.inputs import real_specs
 from tfq_ext.tflite.read import Graph, Model, describe, read_bytes
 from tfq_ext.tflite.run import KERNEL_SETS, input_tensors
 from tfq_ext.validation.finding import Finding
-from tfq_ext.validation.integer.record import primary_signature
 from tfq_ext.validation.integer.rules import DISAGREES, NEAR, OVERFLOW
 from tfq_ext.validation.integer.session import Part, Parts
 from tfq_ext.validation.integer.values import IntegerReport, OpCheck
@@ -113,7 +112,7 @@ def _inputs(
     if data is None:
         yield from _random(model, limit, seed)
         return
-    key = primary_signature(model) or ""
+    key = model.primary or ""
     own = isinstance(data, Samples)
     samples = data if own else open_samples(data, real_specs(model), preprocess=preprocess)
     try:
@@ -133,7 +132,7 @@ def _inputs(
 
 def _random(model: Model, limit: int, seed: int) -> Iterator[Arrays]:
     graph = model.graphs[0]
-    names = input_tensors(model, primary_signature(model))
+    names = input_tensors(model, model.primary)
     for k in range(limit):
         rng = np.random.default_rng([seed, k])
         yield {name: _values(graph, tensor, rng) for name, tensor in names.items()}

@@ -38,7 +38,7 @@ class Recorder:
         self._content = content
         self._kernels = kernels
         self._stateful = is_stateful(model)
-        self._names = input_tensors(model, primary_signature(model))
+        self._names = input_tensors(model, model.primary)
         self._interpreter: Any = None
 
     def _open(self) -> None:
@@ -86,11 +86,6 @@ class Recorder:
             self._shapes = shapes
         for name, port in self._ports.items():
             self._interpreter.set_tensor(port.index, codes[name])
-
-
-def primary_signature(model: Model) -> str | None:
-    """The signature of the first subgraph, if it has one."""
-    return next((k for k, s in model.signatures.items() if int(s.subgraphIndex) == 0), None)
 
 
 def grid_of(graph: Graph, tensor: int, shape: tuple[int, ...]) -> Grid:

@@ -78,7 +78,7 @@ def lint(
     values = Values()
     if data is not None:
         samples = _opened(parsed, data, preprocess, limit, seed)
-        values = _values(content, samples, reference, limits, show_progress)
+        values = _values(content, parsed.primary, samples, reference, limits, show_progress)
     elif reference is not None:
         raise SpecError("A reference is compared on samples: give data too (--data).")
     subject = Subject(
@@ -132,15 +132,19 @@ def known_rules() -> Table[Rule]:
 def _opened(
     model: Model, data: object, preprocess: Preprocess | str | None, limit: int | None, seed: int
 ) -> Samples:
-    first = next((k for k, s in model.signatures.items() if s.subgraphIndex == 0), "")
-    specs = [spec for spec in real_specs(model) if spec.signature in ("", first)]
+    specs = [spec for spec in real_specs(model) if spec.signature in ("", model.primary)]
     return open_samples(
         data, specs, preprocess=preprocess, limit=limit, seed=seed, shuffle=limit is not None
     )
 
 
 def _values(
-    content: bytes, samples: Samples, reference: Any, limits: Limits | None, shown: bool
+    content: bytes,
+    key: str | None,
+    samples: Samples,
+    reference: Any,
+    limits: Limits | None,
+    shown: bool,
 ) -> Values:
     """Statistics from a child process; a file that LiteRT refuses or dies of is a finding."""
     from tfq_ext.validation.lint.watch import collect
@@ -149,7 +153,7 @@ def _values(
     beside = None if reference is None else read_bytes(reference)
     try:
         seen, named, count = collect(
-            content, samples, reference=beside, limits=limits, show_progress=shown
+            content, samples, key=key, reference=beside, limits=limits, show_progress=shown
         )
     except ModelError as error:
         return Values(died=died_finding(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def collect(
     content: bytes,
     samples: Samples,
     *,
+    key: str | None = None,
     reference: bytes | None = None,
     limits: Limits | None = None,
     show_progress: bool = False,
@@ -32,6 +34,7 @@ def collect(
     Args:
         content: the .tflite under examination.
         samples: reals; quantized inputs are encoded here.
+        key: of the first subgraph's signature; samples for others are left out.
         reference: a float .tflite with the same inputs.
         limits: of each child.
 
@@ -39,13 +42,16 @@ def collect(
         (subgraph, tensor) -> what was seen; name -> the same for the reference; sample count.
     """
     count = 0
-    with Child(limits) as mine, Child(limits) as other:
+    with ExitStack() as stack:
+        mine = stack.enter_context(Child(limits))
         watch = mine.make("tfq_ext.validation.lint.watch:Watch", content=content)
         beside = None
         if reference is not None:
-            beside = _reference(other, reference)
+            beside = _reference(stack.enter_context(Child(limits)), reference)
         shown = None if show_progress else False  # None: on a terminal
         for sample in progress(samples, label="running", enabled=shown):
+            if key is not None and sample.signature not in ("", key):
+                continue
             inputs = {name: np.asarray(x) for name, x in sample.inputs.items()}
             watch.call("add", inputs)
             if beside is not None:
@@ -82,8 +88,7 @@ class Watch:
         self._model = Model.parse(content)
         self._graph = self._model.graphs[0]
         self._keeper = Keeper(self._model, threads=threads, content=content)
-        first = (k for k, s in self._model.signatures.items() if s.subgraphIndex == 0)
-        self._feeds = input_tensors(self._model, next(first, None))
+        self._feeds = input_tensors(self._model, self._model.primary)
         for name, tensor in self._feeds.items():
             if self._graph.dtype(tensor) == "string":
                 raise DataError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ai_edge_litert.interpreter import OpResolverType
 
 from tfq_ext._table import Table
+from tfq_ext.tflite.run import KERNEL_SETS
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ KERNELS: Table[KernelSet] = Table(
     "kernel set",
     {
         "xnnpack": KernelSet(
-            OpResolverType.AUTO, 0, "XNNPACK where it can, builtin kernels elsewhere: the default"
+            KERNEL_SETS["xnnpack"],
+            0,
+            "XNNPACK where it can, builtin kernels elsewhere: the default",
         ),
-        "builtin": KernelSet(
-            OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, 2, "LiteRT's own optimised kernels"
-        ),
+        "builtin": KernelSet(KERNEL_SETS["builtin"], 2, "LiteRT's own optimised kernels"),
         "reference": KernelSet(
-            OpResolverType.BUILTIN_REF, None, "LiteRT's plain kernels: slow, bit for bit the same"
+            KERNEL_SETS["reference"], None, "LiteRT's plain kernels: slow, bit for bit the same"
         ),
     },
 )

@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tfq_ext.errors import DataError, ModelError
 from tfq_ext.tflite.read import Model, read_bytes, text
+from tfq_ext.tflite.run import reason
 from tfq_ext.tflite.runner import Arrays, Port
 from tfq_ext.tflite.stage import stage
 from tfq_ext.validation.seat.kernels import KERNELS
@@ -74,7 +75,7 @@ class Seat:
         except (RuntimeError, ValueError) as error:
             if isinstance(error, ModelError | DataError):
                 raise
-            raise ModelError(f"LiteRT cannot run this model: {error}") from None
+            raise ModelError(f"LiteRT cannot run this model: {reason(error)}") from None
         self.assumed = [n for n, p in self._ports.items() if inputs is None and -1 in p.shape[1:]]
         self._untimed, self._timed = 1, 1
         steady = min(self._run(1) for _ in range(3 if self.first_ms < LONG_MS else 1))
