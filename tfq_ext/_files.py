@@ -31,3 +31,8 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> Path:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     return target
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """The same for text in UTF-8; bytes of a file's name that are no text are escaped."""
+    return write_atomic(path, text.encode("utf-8", "backslashreplace"))

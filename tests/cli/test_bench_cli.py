@@ -90,6 +90,14 @@ def test_bad_input_is_one_sentence_and_exit_code_2(folder, arguments, message):
     assert "Traceback" not in result.output
 
 
+def test_a_file_that_cannot_be_timed_is_exit_code_2_beside_one_that_can(folder):
+    result = typed(
+        folder / "custom.tflite", "--against", folder / "float.tflite", "--runs", 1, "--no-profile"
+    )
+    assert result.exit_code == 2
+    assert "float" in result.output
+
+
 def test_names():
     assert names(["a/x.tflite", "b/x.tflite", "y.tflite", "c/x.tflite"]) == [
         "x.tflite",

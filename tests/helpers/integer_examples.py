@@ -121,7 +121,7 @@ def fully_connected(rng: Random, dtype: str = "int8", kind: str | None = None) -
 
 def transpose_conv(rng: Random, dtype: str = "int8") -> OneOp:
     n, h, w_, depth, outputs, k, s = dims(
-        rng, (1, 2), (3, 5), (3, 5), (1, 6), (1, 6), (1, 4), (1, 3)
+        rng, (1, 2), (3, 5), (3, 5), (1, 6), (1, 20), (1, 4), (1, 3)
     )
     x = act(rng, (n, h, w_, depth), dtype)
     w = weight(

@@ -9,6 +9,7 @@ import pytest
 
 from tfq_ext.errors import RecipeError, UnknownName
 from tfq_ext.validation.accuracy import AccuracyReport, MetricRow
+from tfq_ext.validation.delegates.values import DelegateReport, GpuRow
 from tfq_ext.validation.gate import FAIL, GATES, PASS, UNDECIDED, judge, load_config, parse_gates
 from tfq_ext.validation.gate.bounds import UNITS, parse_bound
 from tfq_ext.validation.verdict import SECTIONS, NotChecked, Origin, Validation
@@ -56,6 +57,7 @@ def one(found: Validation, **gates):
         ("ratio", "90%", 0.9),
         ("db", "20 dB", 20.0),
         ("count", 0, 0.0),
+        ("number", "1%", 0.01),  # drop:miou
     ],
 )
 def test_a_bound_is_read_with_its_unit(unit, text, value):
@@ -72,6 +74,8 @@ def test_a_bound_is_read_with_its_unit(unit, text, value):
         ("bytes", ""),
         ("count", True),
         ("db", "nan"),
+        ("bytes", "1e99999999999999999999"),  # past what Decimal can hold
+        ("bytes", "1e400"),
     ],
 )
 def test_a_bound_that_means_nothing_is_refused_with_an_example(unit, text):
@@ -215,3 +219,27 @@ def test_a_wrong_settings_file_says_what_is_wrong(tmp_path, text, told):
 def test_a_missing_settings_file():
     with pytest.raises(RecipeError, match="Cannot read"):
         load_config("/nowhere/tfq.toml")
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_every_gate_of_a_settings_file_can_be_switched_off(name):
+    assert parse_gates({name: False}) == {}
+
+
+def test_a_metric_without_interval_is_not_settled_by_more_samples():
+    row = MetricRow("mine", "", 0.8, None, 0.81, (0.01, -math.inf, math.inf), None, True)
+    gate = one(validation(accuracy=accuracy(metrics=(row,))), **{"drop:mine": 0.1})
+    assert gate.verdict == UNDECIDED
+    assert "no interval" in gate.detail
+    assert "samples are too few" not in gate.detail
+
+
+def test_a_gpu_that_is_wrong_fails_though_fp16_was_not_checked():
+    rows = (
+        GpuRow("fp32", "wrong", reason="Relative error 1"),
+        GpuRow("fp16", "not checked", reason="computed in fp32"),
+    )
+    report = DelegateReport(None, rows, None, None, (), 1, ())
+    assert one(validation(delegates=report), gpu=True).verdict == FAIL
+    report = DelegateReport(None, rows[1:], None, None, (), 1, ())
+    assert one(validation(delegates=report), gpu=True).verdict == UNDECIDED

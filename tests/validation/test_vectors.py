@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tiny_models import add_model, dense_model, quantized_io_model
 
 from tfq_ext.errors import DataError
 from tfq_ext.tflite.run import open_interpreter
+from tfq_ext.validation import vectors
 from tfq_ext.validation.vectors import make_vectors, replay
 
 INT8 = quantized_io_model(f32(3, 4), ("int8", 0.05, 3), ("int8", 0.1, -2))
@@ -97,3 +99,28 @@ def test_damaged_vectors_are_refused(cut):
     content = make_vectors(INT8)[:cut]
     with pytest.raises(DataError, match="no test vectors"):
         replay(INT8, content)
+
+
+def test_damage_anywhere_in_the_archive_is_refused_or_seen():
+    """Flipped bytes reach zipfile, zlib and json in every way that they can fail."""
+    content = make_vectors(INT8, count=2)
+    for seed in range(200):
+        rng, damaged = np.random.default_rng(seed), bytearray(content)
+        for at in rng.integers(0, len(content), 3):
+            damaged[at] ^= int(rng.integers(1, 256))
+        with suppress(DataError):  # or the damage does not matter
+            vectors._unzipped(bytes(damaged), "it")
+
+
+def test_nan_where_a_number_was_expected_is_an_infinite_difference():
+    port = {"outputs": [{"name": "y", "scale": 0.0}]}
+    one, nan = np.float32([1.0]), np.float32([np.nan])
+    done = vectors._compared([{"outputs": [one]}], [[nan]], port, "builtin")
+    assert (done.equal, done.max_error, done.where) == (0, np.inf, "sample 0, output y")
+
+
+def test_noise_covers_the_codes_of_a_quantized_input():
+    """-1..1 is two codes of an input whose step is 1."""
+    pixels = quantized_io_model(f32(3, 64), ("int8", 1.0, -128), ("int8", 0.1, -2))
+    _, archive = unzipped(make_vectors(pixels, count=1))
+    assert np.unique(np.frombuffer(archive.read("0/input_0.bin"), np.int8)).size > 32

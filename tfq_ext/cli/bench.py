@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tfq_ext.cli import options
-from tfq_ext.cli.errors import EXIT_CODES
+from tfq_ext.cli.errors import BAD_INPUT, EXIT_CODES
 
 EPILOG = f"""\b
 Examples:
@@ -118,11 +118,13 @@ def bench(
         report = measure(models, baseline=baseline, inputs=inputs, on_round=on_round, **chosen)
     if as_json:
         click.echo(report.to_json())
-        return
-    from tfq_ext.report.bench_text import show
-    from tfq_ext.report.console import stdout
+    else:
+        from tfq_ext.report.bench_text import show
+        from tfq_ext.report.console import stdout
 
-    show(report, stdout(), top=top)
+        show(report, stdout(), top=top)
+    if any(all(row.failed for row in report.rows if row.name == name) for name in models):
+        raise click.exceptions.Exit(BAD_INPUT)  # a file that could not be timed at all
 
 
 def names(paths: Sequence[str]) -> list[str]:

@@ -49,7 +49,9 @@ def _fault(error: BaseException, ctx: click.Context) -> str:
 
 
 def _interrupted(error: BaseException, ctx: click.Context) -> str:
-    checkpoint: Path | None = ctx.meta.get(CHECKPOINT)
+    if CHECKPOINT not in ctx.meta:
+        return "Interrupted; nothing was written."
+    checkpoint: Path | None = ctx.meta[CHECKPOINT]
     if checkpoint is None:
         resumable = CHECKPOINT in ctx.meta  # the verb has the option
         hint = " With --checkpoint PATH a run can be resumed." if resumable else ""

@@ -72,7 +72,7 @@ def data_options(command: F) -> F:
             click.option(
                 "--limit",
                 type=click.IntRange(min=1),
-                help="Use at most so many samples, drawn with the recipe's seed.",
+                help="Use at most so many samples, drawn with the seed.",
             ),
         )
     ):

@@ -117,10 +117,13 @@ def validate(
     gates = _gates(gate, {key: chosen.pop(key) for key in SHORT})
     paths = {key: chosen.pop(key) for key in ("html", "junit", "markdown", "report")}
     folder = chosen.pop("model_explorer")
-    sources = [model, *(str(chosen[k]) for k in ("reference", "data") if chosen[k])]
-    for path in paths.values():
-        if path is not None:
-            options.check_target(path, inputs=sources)
+    inputs = ("reference", "data", "labels", "config")
+    sources = [model, *(str(chosen[k]) for k in inputs if chosen[k])]
+    targets = [path for path in paths.values() if path is not None]
+    for path in targets:
+        options.check_target(path, inputs=sources)
+    if len(set(targets)) < len(targets):
+        raise click.UsageError("Two reports cannot go to one file.")
     chosen.pop("verbose", None)
     chosen["custom_objects"] = chosen["custom_objects"] or None
 
@@ -171,18 +174,18 @@ def _progress(quiet: bool) -> Iterator[Any]:
 
 
 def _write(result: Any, paths: dict[str, Path | None], folder: Path | None) -> None:
-    from tfq_ext._files import write_atomic
+    from tfq_ext._files import write_text
     from tfq_ext.report.validation import WRITERS
 
     for kind, path in paths.items():
         if path is not None:
-            write_atomic(path, WRITERS[kind](result).encode())
+            write_text(path, WRITERS[kind](result))
     if folder is not None:
         from tfq_ext.report.validation.explorer import model_explorer
 
         options.make_folder(folder)
         for name, text in model_explorer(result).items():
-            write_atomic(folder / name, text.encode())
+            write_text(folder / name, text)
 
 
 def _tell(result: Any, paths: dict[str, Path | None], as_json: bool) -> None:

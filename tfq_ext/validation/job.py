@@ -66,6 +66,7 @@ class Job:
         content: its bytes.
         source: its path, "" for bytes.
         key: of the signature that is run; None where the first subgraph has none.
+        first: whether that is the first subgraph's, which may be called otherwise in a reference.
         reference: a float .tflite's bytes, None without a reference.
         reference_name: how it was given.
         samples: opened once for all checks; None without data.
@@ -76,6 +77,7 @@ class Job:
     content: bytes
     source: str
     key: str | None
+    first: bool
     reference: bytes | None
     reference_name: str
     samples: Samples | None
@@ -122,6 +124,7 @@ def open_job(
         content=content,
         source=path,
         key=key,
+        first=key == parsed.primary,
         reference=None if reference is None else float_bytes(reference, custom_objects)[0],
         reference_name="" if reference is None else describe(reference),
         samples=samples,

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tfq_ext.errors import DataError, TfqError
-from tfq_ext.samples import Preprocess
+from tfq_ext.samples import Preprocess, Samples
 from tfq_ext.tflite.read import digest
 from tfq_ext.validation.accuracy import TASKS
 from tfq_ext.validation.catalogue import suppress
@@ -67,7 +67,7 @@ def validate(
     read = load_config(config)
     given = {"reference": reference, "data": data, "labels": labels, "preprocess": preprocess}
     given |= {"limit": limit, **settings}
-    told = {**read.settings, **{key: value for key, value in given.items() if value is not None}}
+    told = {**read.settings, **{k: x for k, x in given.items() if x is not None or k in _NONE}}
     bounds = {**ALWAYS, **read.gates, **(gates or {})}
     parsed = parse_gates(bounds)
     wanted = _settings(told, parsed, None if config is None else str(config))
@@ -82,13 +82,18 @@ def validate(
         custom_objects,
     )
     found: dict[str, Any] = {}
-    for name in SECTIONS:
-        found[name] = _unless_dead(name, found) or _check(name, job, announce)
-    result = _gather(job, found, _told(told), start)
+    try:
+        for name in SECTIONS:
+            found[name] = _unless_dead(name, found) or _check(name, job, announce)
+        result = _gather(job, found, _told(told), start)
+    finally:
+        if job.samples is not None and not isinstance(told["data"], Samples):  # those are ours
+            job.samples.close()
     return replace(result, gates=judge(result, parsed))
 
 
 _OPENED = ("reference", "data", "labels", "preprocess", "limit")
+_NONE = ("ignore_label",)  # settings that None says something about
 
 
 def _settings(told: Mapping[str, Any], gates: Mapping[str, Any], config: str | None) -> Settings:

@@ -139,7 +139,7 @@ def _latency(job: Job) -> Any:
     return bench(
         {**models, CANDIDATE: job.content},
         inputs=next(iter(_first(job, 1)), None),
-        signature=settings.signature,
+        signature=None if job.first else job.key,
         threads=(settings.threads,),
         runs=settings.runs,
         seconds=LONGEST,

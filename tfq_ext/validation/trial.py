@@ -11,8 +11,8 @@ from tfq_ext._table import Table
 from tfq_ext.errors import DataError, ModelError
 from tfq_ext.tflite.runner import Port
 from tfq_ext.validation.finding import Finding, Rule
-from tfq_ext.validation.latency import noise
 from tfq_ext.validation.sandbox import Limits, ModelDied, SafeRunner, died_finding
+from tfq_ext.validation.seat import noise
 
 RULES: Table[Rule] = Table(
     "rule",
@@ -80,7 +80,7 @@ def trial(
     """
     try:
         with SafeRunner(content, signature=signature, limits=limits or Limits()) as runner:
-            inputs = samples or [_probe(runner.inputs, seed + k) for k in range(2)]
+            inputs = samples or [noise(runner.inputs, seed + k, whole=True) for k in range(2)]
             outputs = [runner(x) for x in inputs]
             ports = dict(runner.outputs)
     except ModelDied as error:
@@ -95,18 +95,6 @@ def trial(
         f"{len(outputs)} runs on {kind}, XNNPACK",
         found,
     )
-
-
-def _probe(ports: Mapping[str, Port], seed: int) -> dict[str, np.ndarray]:
-    """Noise, over all codes where an input is quantized: a small part may be all one to a model."""
-    rng = np.random.default_rng(seed)
-    made = noise(ports, seed)
-    for name, port in ports.items():
-        if port.scale:
-            ends = np.iinfo(port.dtype)
-            codes = rng.integers(ends.min, ends.max, made[name].shape, endpoint=True)
-            made[name] = port.decode(codes.astype(port.dtype))
-    return made
 
 
 def _look(

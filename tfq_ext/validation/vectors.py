@@ -12,7 +12,8 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -24,12 +25,24 @@ from tfq_ext.samples import Preprocess, open_samples
 from tfq_ext.tflite.inputs import real_specs
 from tfq_ext.tflite.read import Model, describe, digest, read_bytes
 from tfq_ext.tflite.runner import Port
-from tfq_ext.validation.latency import noise
 from tfq_ext.validation.sandbox import Child, Limits
+from tfq_ext.validation.seat import noise
 
 FORMAT = 1
 MAX_BYTES = 1 << 30  # of one file's vectors in memory
 _STAMP = (1980, 1, 1, 0, 0, 0)  # the same vectors give the same bytes
+Row = dict[str, list[np.ndarray]]  # "inputs" and "outputs" of one sample, as stored
+# What zipfile, zlib and json raise on damaged bytes (RuntimeError: encrypted, nested too deep).
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    IndexError,
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ def make_vectors(
         tape = child.make(f"{__name__}:Tape", content=content, kernels=kernels)
         ports = tape.get("ports")
         fed = _noise(ports["inputs"], seed) if samples is None else samples
-        rows = [tape.call("record", dict(inputs)) for inputs in islice(fed, count)]
+        rows = list(_bounded(tape.call("record", dict(x)) for x in islice(fed, count)))
     if not rows:
         raise DataError("There are no samples to make vectors of.")
     manifest = {
@@ -102,12 +115,22 @@ def make_vectors(
     return _zipped(manifest, rows)
 
 
+def _bounded(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows as they come, while they fit the memory."""
+    size = 0
+    for row in rows:
+        size += sum(x.nbytes for side in row.values() for x in side)
+        if size > MAX_BYTES:
+            raise DataError("The vectors take over 1 GiB; make fewer (--count).")
+        yield row
+
+
 def _samples(
     model: Model, data: Any, count: int, preprocess: Preprocess | str | None, seed: int
 ) -> Iterator[Mapping[str, np.ndarray]] | None:
     if data is None:
         return None
-    specs = real_specs(model)
+    specs = [spec for spec in real_specs(model) if spec.signature in ("", model.primary)]
     opened = open_samples(data, specs, limit=count, seed=seed, shuffle=True, preprocess=preprocess)
     return (sample.inputs for sample in opened)
 
@@ -126,14 +149,18 @@ def replay(
         ModelError: the model cannot run.
     """
     content = read_bytes(model)
-    manifest, rows = _unzipped(read_bytes(vectors, magic=False), describe(vectors))
+    name = "the archive" if isinstance(vectors, bytes) else describe(vectors)
+    manifest, rows = _unzipped(read_bytes(vectors, magic=False), name)
     if manifest["model_sha256"] != digest(content):
         raise DataError(
-            f"{describe(vectors)} was made from another file (sha256 "
+            f"{name} was made from another file (sha256 "
             f"{manifest['model_sha256'][:12]}...); make vectors of this one."
         )
     with Child(limits or Limits()) as child:
         tape = child.make(f"{__name__}:Tape", content=content, kernels=kernels)
+        ports = tape.get("ports")
+        if any(manifest[side] != [_port(p) for p in ports[side]] for side in ports):
+            raise DataError(f"{name} is damaged: its inputs or outputs are not this file's.")
         got = [tape.call("again", row["inputs"]) for row in rows]
     return _compared(rows, got, manifest, kernels)
 
@@ -210,7 +237,7 @@ class Tape:
 def _noise(ports: tuple[Port, ...], seed: int) -> Iterator[dict[str, np.ndarray]]:
     k = 0
     while True:
-        yield noise({port.name: port for port in ports}, seed + k)
+        yield noise({port.name: port for port in ports}, seed + k, whole=True)
         k += 1
 
 
@@ -229,8 +256,6 @@ def _shapes(row: Mapping[str, list[np.ndarray]]) -> dict[str, Any]:
 
 
 def _zipped(manifest: dict[str, Any], rows: list[dict[str, list[np.ndarray]]]) -> bytes:
-    if sum(x.nbytes for row in rows for side in row.values() for x in side) > MAX_BYTES:
-        raise DataError("The vectors take over 1 GiB; make fewer (--count).")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "manifest.json", json.dumps(manifest, indent=1).encode())
@@ -268,7 +293,9 @@ def _unzipped(content: bytes, what: str) -> tuple[dict[str, Any], list[dict[str,
                 }
                 for k, shapes in enumerate(manifest["vectors"])
             ]
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, IndexError) as error:
+            if not rows or not isinstance(manifest["model_sha256"], str):
+                raise ValueError("it names no model, or holds no vectors")
+    except _DAMAGED as error:
         raise DataError(f"{what} holds no test vectors that can be read: {error}.") from None
     return manifest, rows
 
@@ -288,10 +315,19 @@ def _compared(
             if expected.shape != values.shape:
                 where, worst_error = f"sample {k}, shape of {port['name']}", math.inf
                 continue
-            gap = float(np.abs(expected.astype(np.float64) - values.astype(np.float64)).max())
-            if gap >= max(worst_lsb if port["scale"] else worst_error, 0):
+            gap = _gap(expected, values)
+            if gap >= (worst_lsb if port["scale"] else worst_error):
                 where = f"sample {k}, output {port['name']}"
             worst_lsb = max(worst_lsb, int(gap)) if port["scale"] else worst_lsb
             worst_error = worst_error if port["scale"] else max(worst_error, gap)
         equal += same
     return Replay(len(rows), equal, worst_lsb, worst_error, kernels, where)
+
+
+def _gap(expected: np.ndarray, values: np.ndarray) -> float:
+    """The greatest difference; infinite where only one side is NaN or infinite."""
+    a, b = expected.astype(np.float64), values.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        gaps = np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf, posinf=np.inf))
+    return float(gaps.max())

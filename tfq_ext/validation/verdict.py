@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfq_ext._files import write_atomic
+from tfq_ext._files import write_text
 from tfq_ext.validation.finding import Finding
 from tfq_ext.validation.gate.result import FAIL, UNDECIDED, GateResult
 
@@ -165,7 +165,7 @@ class Validation:
         Raises:
             OutputError: it cannot be written.
         """
-        return write_atomic(path, self.to_html().encode())
+        return write_text(path, self.to_html())
 
     def __str__(self) -> str:
         from tfq_ext.report.validation.text import summary

@@ -143,7 +143,7 @@ def gate_list() -> RenderableType:
     ]
     rows += [
         ("metric:NAME", "metric:mae=0.2", "any metric that was measured, on these samples"),
-        ("drop:NAME", "drop:miou=1", "any metric's loss against the reference"),
+        ("drop:NAME", "drop:miou=1%", "any metric's loss against the reference"),
     ]
     return plain_table([("gate", LEFT), ("--gate", LEFT), ("what is bounded", LEFT)], rows)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,12 +85,6 @@ def command(comparison: Comparison, settings: str) -> str:
     parts += ["--recipe", value] if name == "recipe" else ["--set", settings]
     target = f"{Path(comparison.reference).stem}.again.tflite"
     return " ".join(shlex.quote(part) for part in [*parts, "-o", target])
-
-
-def mood(comparison: Comparison) -> str:
-    """What is bad, counted: "3 clipping, 1 per-tensor"."""
-    counts = Counter(row.causes[0] for row in comparison.rows if row.causes)
-    return ", ".join(f"{n} {cause}" for cause, n in counts.most_common())
 
 
 def db(value: float) -> str:

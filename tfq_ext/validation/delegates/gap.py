@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfq_ext.errors import ModelError
 from tfq_ext.numerics.metrics import agreement
 from tfq_ext.tflite.runner import Arrays
 from tfq_ext.validation.delegates.values import OutputError
@@ -17,6 +18,7 @@ def output_errors(
 ) -> tuple[OutputError, ...]:
     """One row an output, in the reference's order; samples in the same order on both sides."""
     rows = []
+    candidate = _named_alike(reference, candidate)
     for name in reference[0]:
         pairs = [
             (np.asarray(r[name], np.float64), np.asarray(c[name], np.float64))
@@ -24,6 +26,23 @@ def output_errors(
         ]
         rows.append(_row(name, pairs))
     return tuple(rows)
+
+
+def _named_alike(
+    reference: Sequence[Mapping[str, np.ndarray]], candidate: Sequence[Mapping[str, np.ndarray]]
+) -> Sequence[Mapping[str, np.ndarray]]:
+    """The candidate's rows under the reference's names: LiteRT's two interfaces call tensors
+    that have no name differently; their order is the same.
+
+    Raises:
+        ModelError: outputs without names that cannot be told apart.
+    """
+    if all(set(r) <= set(c) for r, c in zip(reference, candidate, strict=True)):
+        return candidate
+    if any(len(r) != len(c) for r, c in zip(reference, candidate, strict=True)):
+        raise ModelError("The model's outputs share a name, so they cannot be told apart here.")
+    pairs = zip(reference, candidate, strict=True)
+    return [dict(zip(r, c.values(), strict=True)) for r, c in pairs]
 
 
 def worst_error(reference: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> float:
@@ -72,6 +91,7 @@ def top1_agreement(
     if name is None:
         return None
     shares = []
+    candidate = _named_alike(reference, candidate)
     for r, c in zip(reference, candidate, strict=True):
         usable = np.isfinite(r[name]).all() and np.isfinite(c[name]).all()
         shares.append(agreement(r[name], c[name]) if usable else 0.0)

@@ -46,7 +46,7 @@ UNITS: Table[Unit] = Table(
         "ms": Unit({"": 1.0, "ms": 1.0, "us": 1e-3, "s": 1e3}, lambda v: f"{v:.3g} ms", "5ms"),
         "ratio": Unit({"": 1.0, "x": 1.0, "%": 0.01}, lambda v: f"{v:.3g} x", "1.1"),
         "count": Unit({"": 1.0}, lambda v: f"{v:.0f}", "0"),
-        "number": Unit({"": 1.0}, lambda v: f"{v:.4g}", "0.9", -math.inf),
+        "number": Unit({"": 1.0, "%": 0.01}, lambda v: f"{v:.4g}", "0.9", -math.inf),
     },
 )
 

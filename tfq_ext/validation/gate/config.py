@@ -42,6 +42,10 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "runs": (int,),
     "gpu": (bool,),
     "bit_exact": (bool,),
+    "target": (str,),
+    "stop_early": (bool,),
+    "label_offset": (int,),
+    "ignore_label": (int,),
 }
 PATHS = ("reference", "data", "labels")  # relative to the file that names them
 TABLES = ("gates", "validate", "lint")

@@ -131,6 +131,9 @@ def rescale(call: Call, layer: Layer) -> Array:
     return finish(call, _codes(call, layer) + call.y.z, limits)
 
 
+_BY_CHANNELS = ("DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+
+
 def _codes(call: Call, layer: Layer) -> Integers:
     """Rescaled accumulators; where the optimized kernels use vectors, the rest is "double"."""
     acc = layer.accumulators
@@ -143,10 +146,10 @@ def _codes(call: Call, layer: Layer) -> Integers:
         return MULTIPLY[call.rounding](acc, m0, shift)
     codes = MULTIPLY["upward"](acc, m0, shift)
     exact = MULTIPLY["double"](acc, m0, shift)
-    if call.code == "DEPTHWISE_CONV_2D":
+    if call.code in _BY_CHANNELS and call.y.dtype != "uint8":
         tail = acc.shape[-1] // 8 * 8  # eight channels at a time
         codes[..., tail:] = exact[..., tail:]
-    if call.code == "TRANSPOSE_CONV":
+    if call.code == "TRANSPOSE_CONV" and call.y.dtype == "uint8":
         tail = acc.size // 16 * 16  # sixteen values at a time
         codes.reshape(-1)[tail:] = exact.reshape(-1)[tail:]
     return codes

@@ -84,9 +84,7 @@ KERNELS: Table[Kernel] = Table(
         "CONV_2D": _weighted(linear.conv_2d),
         "DEPTHWISE_CONV_2D": _weighted(linear.depthwise_conv_2d, other={"uint8": "double"}),
         "FULLY_CONNECTED": _weighted(linear.fully_connected, reference="away"),
-        "TRANSPOSE_CONV": _weighted(
-            linear.transpose_conv, builtin="double", other={"uint8": "upward"}
-        ),
+        "TRANSPOSE_CONV": _weighted(linear.transpose_conv, other={"int16": "double"}),
         "BATCH_MATMUL": _weighted(linear.batch_matmul, builtin="double"),
         "ADD": Kernel(elementwise.add, xnnpack="xnnpack", other={"int16": "mixed"}),
         "SUB": Kernel(elementwise.sub, xnnpack="xnnpack"),

@@ -203,7 +203,7 @@ class _Table:
             self.failed[key] = str(error)
 
     def _round(self, counts: bool) -> None:
-        """One turn each; a round in which somebody dies counts for nobody."""
+        """One turn each; who dies is out, and its times with it."""
         taken: dict[Key, float] = {}
         for key, seat in list(self.seats.items()):
             if max(self.plan.threads) > 1:
@@ -213,7 +213,7 @@ class _Table:
             except ModelError as error:
                 self.failed[key] = str(error)
                 del self.seats[key]
-        if counts and len(taken) == len(self.seats):
+        if counts:
             for key, ms in taken.items():
                 self.times[key].append(ms)
 

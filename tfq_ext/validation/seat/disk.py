@@ -26,8 +26,17 @@ def on_disk(models: Mapping[str, Source]) -> Iterator[dict[str, Path]]:
             content = read_bytes(source)
             Model.parse(content, source=describe(source))  # what is no .tflite ends here
             paths[name] = Path(folder) / f"{k}.tflite"
-            if isinstance(source, str | os.PathLike):
+            if isinstance(source, str | os.PathLike) and _is_text(str(source)):
                 paths[name] = Path(source).absolute()
             else:
                 paths[name].write_bytes(content)
         yield paths
+
+
+def _is_text(path: str) -> bool:
+    """LiteRT opens no path with bytes that are not UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
