@@ -70,11 +70,12 @@ class Side:
         read = [int(t) for t in tree.inputs if t >= 0 and not graph.is_constant(int(t))]
         return {graph.dtype(t) for t in [*read, *(int(t) for t in tree.outputs)]}
 
-    def weight_bytes(self, op: OpTime) -> int:
-        """Bytes of the constants that an op reads."""
+    def weights_of(self, ops: Iterable[OpTime]) -> int:
+        """Bytes of the constants that ops read; what several share is read once."""
         graph, buffers = self.graph, self.graph.model.tree.buffers
-        read = {int(t) for t in graph.ops[op.index].inputs if t >= 0}
-        return sum(len(buffers[graph.tensors[t].buffer].data) for t in read if graph.is_constant(t))
+        read = {int(t) for op in ops for t in graph.ops[op.index].inputs if t >= 0}
+        stored = {graph.tensors[t].buffer for t in read if graph.is_constant(t)}
+        return sum(len(buffers[k].data) for k in stored)
 
     def positions(self, op: OpTime) -> int:
         """How often a dense op uses each weight: elements of the output by its channels."""

@@ -19,6 +19,8 @@ LEAST, NOTABLE, LARGE = 0.005, 0.05, 0.2  # shares of the time
 SMALL_OP_MS = 0.003
 MANY_RUNS = 4
 SLOWER = 1.2  # of an op, by the same op of the baseline
+RESOLVED_MS = 0.005  # the profiler counts whole microseconds
+CACHED = 1e6  # bytes of weights that a core's own cache may hold
 REUSE = 4  # uses of each weight in one run, below which memory decides
 IDLE_THREADS = 0.9  # ratio to one thread
 LITTLE_GAIN = 0.7  # ratio to float that an int8 file should be below
@@ -137,7 +139,7 @@ def slower_ops(case: Case) -> Iterator[Finding]:
     worse = [
         (mine, theirs)
         for mine, theirs in pairs(case.side, case.base)
-        if mine.ms > theirs.ms * SLOWER and mine.ms - theirs.ms > total * LEAST
+        if mine.ms > theirs.ms * SLOWER and mine.ms - theirs.ms > max(total * LEAST, RESOLVED_MS)
     ]
     if sum(mine.ms - theirs.ms for mine, theirs in worse) < total * NOTABLE or not worse:
         return
@@ -170,7 +172,9 @@ def memory_bound(case: Case) -> Iterator[Finding]:
     side = case.side
     ops = [op for op in side.ops if op.op == "FULLY_CONNECTED" and side.positions(op) < REUSE]
     if side.timed and case.matters(ops, LARGE):
-        count = sum(map(side.weight_bytes, ops))
+        count = side.weights_of(ops)
+        if count < CACHED:
+            return
         rate = count / 1e6 / max(side.ms(ops), 1e-6)
         text = f"{counted(ops)} {case.cost(ops)} to read {count / 1e6:.3g} MB: {rate:.3g} GB/s."
         yield case.find("slow-memory-bound", text)
