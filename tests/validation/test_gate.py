@@ -243,3 +243,17 @@ def test_a_gpu_that_is_wrong_fails_though_fp16_was_not_checked():
     assert one(validation(delegates=report), gpu=True).verdict == FAIL
     report = DelegateReport(None, rows[1:], None, None, (), 1, ())
     assert one(validation(delegates=report), gpu=True).verdict == UNDECIDED
+
+
+def test_too_few_runs_have_no_interval():
+    from bench_made import row
+
+    from tfq_ext.validation.latency import BenchReport
+    from tfq_ext.validation.latency.machine import machine
+    from tfq_ext.validation.verdict import CANDIDATE, REFERENCE
+
+    for runs, verdict in ((5, UNDECIDED), (6, PASS)):
+        rows = (row(name=REFERENCE, ratio=1.0), row(name=CANDIDATE, ratio=0.5, runs=runs))
+        bench = BenchReport(rows, REFERENCE, machine())
+        found = replace(validation(latency=bench), reference_bytes=100)
+        assert one(found, latency_ratio=1.0).verdict == verdict

@@ -24,6 +24,7 @@ Examples:
 
 {EXIT_CODES}"""
 
+CONFIG = "tfq.toml"  # used without --config where it lies in the current folder
 # Options that are gates of their own, for the bounds that people set most.
 SHORT = {
     "max_drop": ("top1_drop", "PERCENT", "At most so much top-1 accuracy lost, say 0.5%."),
@@ -74,7 +75,11 @@ def _outputs(command: Any) -> Any:
 )
 @_gate_options
 @click.option("--gates", "list_gates", is_flag=True, help="List the gates and leave.")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML: gates, settings, lint.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="TOML: gates, settings, lint.  [default: tfq.toml here, if there is one]",
+)
 @click.option("--bit-exact", is_flag=True, default=None, help="Check against integer arithmetic.")
 @click.option("--gpu", is_flag=True, default=None, help="Run the GPU delegate in fp32 and fp16.")
 @click.option("--target", metavar="VERSION", help="Oldest TFLite that must run it, say 2.14.0.")
@@ -126,6 +131,10 @@ def validate(
         raise click.UsageError("Two reports cannot go to one file.")
     chosen.pop("verbose", None)
     chosen["custom_objects"] = chosen["custom_objects"] or None
+    if chosen["config"] is None and Path(CONFIG).is_file():
+        chosen["config"] = Path(CONFIG)
+    if as_json:
+        chosen["show_progress"] = False
 
     import tfq_ext
 

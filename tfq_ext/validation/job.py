@@ -34,7 +34,7 @@ class Settings:
         label_offset: added to every class label.
         ignore_label: of pixels that do not count.
         limits: of each child process.
-        show_progress: bars on stderr, where that is a terminal.
+        show_progress: bars on stderr; None: where that is a terminal.
     """
 
     task: str | None = None
@@ -54,7 +54,7 @@ class Settings:
     label_offset: int = 0
     ignore_label: int | None = 255
     limits: Limits = field(default_factory=Limits)
-    show_progress: bool = False
+    show_progress: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from tfq_ext.validation.catalogue import suppress
 from tfq_ext.validation.finding import Finding
 from tfq_ext.validation.gate import find_gate, judge, load_config, parse_gates
 from tfq_ext.validation.job import Job, Settings, open_job
-from tfq_ext.validation.sandbox import ModelDied, died_finding
+from tfq_ext.validation.sandbox import ChildError, ModelDied, died_finding
 from tfq_ext.validation.sections import SECTIONS, WANTED_BY_GATE
 from tfq_ext.validation.verdict import NotChecked, Origin, Validation
 
+HASHED = 256  # samples: a hash of all of them would read everything once more
 ALWAYS = {"runs": True}  # the gates of a file that nobody set gates for
 _PACKAGES = ("tfq_ext", "ai-edge-litert", "numpy", "tensorflow")
 Announce = Callable[[str], Any]  # a context manager around one check
@@ -84,7 +85,7 @@ def validate(
     found: dict[str, Any] = {}
     try:
         for name in SECTIONS:
-            found[name] = _unless_dead(name, found) or _check(name, job, announce)
+            found[name] = _check(name, job, announce, dead=_death(found.get("run")))
         result = _gather(job, found, _told(told), start)
     finally:
         if job.samples is not None and not isinstance(told["data"], Samples):  # those are ours
@@ -117,21 +118,23 @@ def _settings(told: Mapping[str, Any], gates: Mapping[str, Any], config: str | N
         raise DataError(f"validate(): {error}.") from None
 
 
-def _unless_dead(name: str, found: Mapping[str, Any]) -> NotChecked | None:
-    """A file that crashed or hung in the trial run would do so in every check that runs it."""
-    trial = found.get("run")
-    if not SECTIONS[name].runs or trial is None or isinstance(trial, NotChecked) or trial.ran:
-        return None
-    return NotChecked(f"the file does not run: {'; '.join(trial.faults)}", failed=True)
+def _death(trial: Any) -> str:
+    """How the file ended in the trial run; it would end so in every check that runs it."""
+    if trial is None or isinstance(trial, NotChecked) or trial.ran:
+        return ""
+    return f"the file does not run: {'; '.join(trial.faults)}"
 
 
-def _check(name: str, job: Job, announce: Announce | None) -> Any:
+def _check(name: str, job: Job, announce: Announce | None, dead: str) -> Any:
     section = SECTIONS[name]
     lacking = section.lacks(job)
     if lacking:
         return NotChecked(lacking)
+    if dead and section.runs:
+        return section.static(job) if section.static else NotChecked(dead, failed=True)
+    quiet = announce is None or section.bar
     try:
-        with announce(section.label) if announce is not None else nullcontext():
+        with nullcontext() if quiet else announce(section.label):  # type: ignore[misc]
             return section.run(job)
     except ModelDied as error:
         return NotChecked(str(error), failed=True, findings=(died_finding(error),))
@@ -139,6 +142,8 @@ def _check(name: str, job: Job, announce: Announce | None) -> Any:
         if name == "inspection" or (name == "run" and isinstance(error, DataError)):
             raise
         return NotChecked(str(error), failed=True)
+    except ChildError as error:  # our own fault in a child; what the other checks say still holds
+        return NotChecked(f"{error} (a fault of tfq_ext: please report it)", failed=True)
 
 
 def _gather(job: Job, found: Mapping[str, Any], told: Mapping[str, object], start: float) -> Any:
@@ -156,7 +161,7 @@ def _gather(job: Job, found: Mapping[str, Any], told: Mapping[str, object], star
             sha256=digest(content),
             reference=job.reference_name,
             reference_sha256="" if reference is None else digest(reference),
-            sample_sha256="" if job.samples is None else job.samples.digest(),
+            sample_sha256="" if job.samples is None else job.samples.digest(HASHED),
             samples=0 if job.samples is None else (job.samples.count or 0),
             seed=job.settings.seed,
             settings=told,

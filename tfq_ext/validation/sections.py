@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -14,6 +13,7 @@ from tfq_ext.errors import DataError, ModelError
 from tfq_ext.validation.job import Job
 from tfq_ext.validation.verdict import CANDIDATE, REFERENCE
 
+NO_GPU = "not asked for: --gpu; tfq delegates --no-gpu tells the fp16 risk from the CPU"
 LONGEST = 20.0  # seconds of timing: a slow file gets fewer runs
 COMPARED = 32  # samples: layers' errors and ranges settle sooner than accuracies
 
@@ -26,13 +26,17 @@ class Section:
         run: makes its report.
         lacks: what it would need and does not have, a sentence; "" if it can run.
         label: what is being done, for the progress line.
-        runs: whether it runs the file (the lint only does where there are samples).
+        runs: whether it runs the file.
+        static: what is made instead of a file that does not run; None: nothing.
+        bar: whether it shows its own progress.
     """
 
     run: Callable[[Job], Any]
     lacks: Callable[[Job], str]
     label: str
     runs: bool = True
+    static: Callable[[Job], Any] | None = None
+    bar: bool = False
 
 
 def _inspection(job: Job) -> Any:
@@ -41,29 +45,32 @@ def _inspection(job: Job) -> Any:
     return inspect(job.content)
 
 
-def _lint(job: Job) -> Any:
+def _lint(job: Job, **values: Any) -> Any:
+    """Without running the file, unless `values` says on what."""
     from tfq_ext.validation.lint import lint
 
-    settings = job.settings
-    static = partial(
-        lint,
-        job.content,
-        target=settings.target,
-        config=settings.config,
-        name=job.source or job.name,
-    )
+    settings, name = job.settings, job.source or job.name
+    return lint(job.content, target=settings.target, config=settings.config, name=name, **values)
+
+
+def _lint_values(job: Job) -> Any:
+    """The rules about values too, where there are samples."""
     if job.samples is None:
-        return static()
+        return _lint(job)
     try:
-        return static(
+        return _lint(
+            job,
             data=job.samples,
             limit=COMPARED,
-            seed=settings.seed,
+            seed=job.settings.seed,
             reference=job.reference,
-            limits=settings.limits,
+            limits=job.settings.limits,
         )
-    except (ModelError, DataError):  # it does not run on the samples: other checks say how
-        return static()
+    except (ModelError, DataError) as error:
+        report = _lint(job)
+        why = f"the samples could not be run: {error}"
+        kept = {rule: why if "data" in old else old for rule, old in report.skipped.items()}
+        return replace(report, skipped=kept)
 
 
 def _run(job: Job) -> Any:
@@ -73,7 +80,7 @@ def _run(job: Job) -> Any:
     settings = job.settings
     return trial(
         job.content,
-        inputs if len(inputs) > 1 else None,
+        inputs or None,
         signature=settings.signature,
         seed=settings.seed,
         limits=settings.limits,
@@ -110,7 +117,7 @@ def _accuracy(job: Job) -> Any:
         stop=settings.stop,
         label_offset=settings.label_offset,
         ignore_label=settings.ignore_label,
-        show_progress=settings.show_progress,
+        show_progress=settings.show_progress is not False,
     )
 
 
@@ -193,14 +200,14 @@ def _asked(option: str, what: str) -> Callable[[Job], str]:
 SECTIONS: dict[str, Section] = {
     "inspection": Section(_inspection, _nothing, "look into the file", runs=False),
     "run": Section(_run, _nothing, "run it once"),
-    "lint": Section(_lint, _nothing, "hold it against the rules", runs=False),
-    "accuracy": Section(_accuracy, _needs_data, "accuracy"),
-    "comparison": Section(_comparison, _needs_both, "error layer by layer"),
+    "lint": Section(_lint_values, _nothing, "hold it against the rules", static=_lint),
+    "accuracy": Section(_accuracy, _needs_data, "accuracy", bar=True),
+    "comparison": Section(_comparison, _needs_both, "error layer by layer", bar=True),
     "latency": Section(_latency, _nothing, "time it"),
     "integers": Section(
         _integers, _asked("bit_exact", "not asked for: --bit-exact"), "integer reference"
     ),
-    "delegates": Section(_delegates, _asked("gpu", "not asked for: --gpu"), "GPU delegate"),
+    "delegates": Section(_delegates, _asked("gpu", NO_GPU), "GPU delegate"),
 }
 # Checks that a gate alone is reason enough to make.
 WANTED_BY_GATE = {"integers": "bit_exact", "delegates": "gpu"}

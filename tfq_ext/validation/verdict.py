@@ -45,7 +45,7 @@ class Origin:
     Args:
         sha256, reference_sha256: of the files' bytes; "" without a reference.
         reference: how the reference was given.
-        sample_sha256: of the samples as fed; "" without.
+        sample_sha256: of the first 256 samples as fed; "" without.
         samples: how many.
         seed: of everything random.
         settings: the arguments that were given.

@@ -36,6 +36,7 @@ class Measured:
 
 
 Found = Measured | str
+FEWEST = 6  # runs below which no 95 % interval of a median exists: 2 * 0.5^6 < 0.05
 
 
 def runs(v: Validation, bound: Any) -> Found:
@@ -125,7 +126,8 @@ def layer_sqnr(v: Validation, bound: Any) -> Found:
     if not rows:
         return "no layer of the two models could be matched and run alone"
     worst = min(rows, key=lambda row: row.own_sqnr_db)
-    return Measured(worst.own_sqnr_db, detail=f"{worst.op} {worst.tensor}")
+    of = f"the least of {len(rows)} layers; {len(comparison.rows) - len(rows)} cannot run alone"
+    return Measured(worst.own_sqnr_db, detail=f"{worst.op} {worst.label}, {of}")
 
 
 def size(v: Validation, bound: Any) -> Found:
@@ -168,6 +170,8 @@ def latency_ratio(v: Validation, bound: Any) -> Found:
     row, base = _candidate(v), bench.row(bench.baseline)
     if isinstance(row, str) or base.failed:
         return row if isinstance(row, str) else f"the reference: {base.failed}"
+    if row.runs < FEWEST:
+        return f"{row.runs} timed runs are too few for an interval: --runs {FEWEST} or more"
     lo, hi = row.ratio_interval
     return Measured(row.ratio, lo, hi, f"{row.median_ms:.3g} ms against {base.median_ms:.3g} ms")
 
@@ -181,6 +185,16 @@ def memory(v: Validation, bound: Any) -> Found:
         return "peak memory could not be read on this system"
     own = f"of it {row.model_bytes / 1e6:.1f} MB for this model, the rest Python and LiteRT"
     return Measured(row.peak_bytes, detail=own)
+
+
+def model_memory(v: Validation, bound: Any) -> Found:
+    """What loading and running the model added."""
+    row = _candidate(v)
+    if isinstance(row, str):
+        return row
+    if not row.peak_bytes:
+        return "memory could not be read on this system"
+    return Measured(row.model_bytes, detail="on top of Python and LiteRT")
 
 
 def load_time(v: Validation, bound: Any) -> Found:

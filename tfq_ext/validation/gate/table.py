@@ -77,6 +77,10 @@ GATES: Table[Gate] = Table(
             "time by the reference's, measured in turns", by_interval=True,
         ),
         "memory": Gate("bytes", AT_MOST, "latency", measures.memory, "peak memory of the run"),
+        "model_memory": Gate(
+            "bytes", AT_MOST, "latency", measures.model_memory,
+            "memory that loading and running the model adds",
+        ),
         "load_time": Gate("ms", AT_MOST, "latency", measures.load_time, "time to load the model"),
         "float_ops": Gate(
             "count", AT_MOST, "inspection", measures.float_ops, "ops that compute in floats"
