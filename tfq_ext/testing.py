@@ -41,5 +41,5 @@ def assert_ships(
     if html is not None:
         result.save_html(html)
     if not result.passed:
-        raise AssertionError(f"\n{result}")
+        raise AssertionError(str(result))
     return result

@@ -87,7 +87,7 @@ def test_it_fits_and_says_what_matters(width):
     assert "clipping: 7.0% of the values lie beyond both ends of its grid [-12.8, 12.7]" in flat
     assert "victim: 40.0 dB on exact inputs, 9.0 dB with the errors before it" in flat
     assert "16 samples, 3 tensors matched (3 by name) - not matched: 1 of the candidate" in flat
-    assert "tfq quantize float.tflite --data x.npy --set calibrator=auto" in flat
+    assert "tfq quantize float.tflite --data CALIBRATION_SAMPLES --set calibrator=auto" in flat
 
 
 def test_the_worst_comes_first_and_top_cuts():

@@ -46,7 +46,8 @@ def one(found: Validation, **gates):
         ("share", "0.5%", 0.005),
         ("share", "0.5 %", 0.005),
         ("share", 0.005, 0.005),
-        ("share", "-1%", -0.01),
+        ("points", "-1%", -0.01),
+        ("points", "0.5%", 0.005),
         ("ms", "5ms", 5.0),
         ("ms", "250us", 0.25),
         ("ms", "0.01s", 10.0),
@@ -68,6 +69,8 @@ def test_a_bound_is_read_with_its_unit(unit, text, value):
     ("unit", "text"),
     [
         ("share", "5"),  # 500 %: surely 5 % was meant
+        ("points", "1"),  # 100 %: surely 1 % was meant
+        ("bytes", "4"),  # surely 4MB was meant
         ("share", "half"),
         ("ms", "5 MB"),
         ("bytes", "-1"),
@@ -112,7 +115,7 @@ def test_too_few_samples_says_how_many_would_do():
     assert "200 samples are too few to tell" in result.detail
     # Half the interval is .02, the gap to the bound .01: four times the samples.
     assert "about 800 would do" in result.detail
-    assert result.margin == "+1.00 %"
+    assert result.margin == "+1.00 points"
 
 
 def test_a_value_on_the_bound_cannot_be_settled_by_any_number_of_samples():
@@ -170,7 +173,7 @@ def test_sqnr_of_an_exact_file_passes_any_bound():
 def test_what_was_not_checked_is_never_a_pass(name):
     bounds = {"severity": "error", "version": "2.14.0", "flag": True}
     gate = GATES[name]
-    bound = bounds.get(gate.bound, 0.5)
+    bound = bounds.get(gate.bound, {"bytes": 1000, "points": 0.1}.get(gate.unit, 0.5))
     result = one(validation(), **{name: bound})
     assert result.verdict == UNDECIDED
     assert result.detail == "no samples: give --data"

@@ -72,7 +72,7 @@ def test_rules_are_called_by_their_ids(name):
 def test_a_file_that_kills_its_process_is_judged_and_not_run_again(content, told):
     found = validate(content, limits=Limits(seconds=4.0, memory_bytes=2 << 30), bit_exact=True)
     assert found.exit_code == 1
-    assert told in found.gates[0].value
+    assert told in found.gates[0].detail
     assert "does not run" in (found.missing("latency") or "")
     assert "does not run" in (found.missing("integers") or "")
     assert found.missing("lint") is None

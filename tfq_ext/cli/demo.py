@@ -126,4 +126,8 @@ def _tell_verdict(done: Contest) -> None:
     console = stdout()
     console.print(f"\ntfq validate {done.shipped.name}: {facts.verdict(done.validation)}.\n")
     console.print(Padding(gate_table(done.validation.gates), (0, 0, 0, 2)))
+    console.print(
+        "  Measured anew, in processes of its own; where classes tie the first counts, as in apps.",
+        style="dim",
+    )
     console.print(f"\nWhy, in pictures: {done.report}", soft_wrap=True)

@@ -20,7 +20,7 @@ EXIT_CODES = """\b
 Exit codes:
   0    all is well
   1    a gate or strictness failed (an op stayed float, a limit was missed)
-  2    bad input: model, data, recipe, option, or a missing package
+  2    bad input: model, data, recipe, option, a missing package; or not all could be judged
   3    a fault of tfq itself; please report it
   130  interrupted"""
 

@@ -84,7 +84,11 @@ def vectors(
         made = {"file": str(target), "bytes": len(content), "kernels": chosen["kernels"]}
         click.echo(dumps(made))
     else:
-        click.echo(f"{target}: {size(len(content))}, kernels {chosen['kernels']}")
+        click.echo(
+            f"{target}: up to {chosen['count']} vectors, {size(len(content))}, kernels "
+            f"{chosen['kernels']}.\nOn the phone: copy K/input_I.bin into input I, run, compare "
+            f"output J with K/output_J.bin.\nHere: tfq vectors {model} --replay {target}"
+        )
 
 
 def _replay(model: str, path: str, kernels: str, tolerance: int, as_json: bool) -> None:

@@ -42,7 +42,13 @@ def read_labels(path: Path) -> Sequence | np.ndarray | Mapping[str, object]:
     """
     if path.suffix.lower() == ".npy":
         return load_npy(path)
-    text = path.read_text(encoding="utf-8-sig")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{path} is no text: labels come as .npy, .txt or .csv. With x and y in one .npz, give "
+            "that as the data."
+        ) from None
     if path.suffix.lower() == ".csv":
         rows = [[c.strip() for c in row] for row in csv.reader(text.splitlines()) if any(row)]
         rows = rows[1:] if rows and _is_header(rows) else rows

@@ -233,9 +233,21 @@ def check_header(data: bytes | bytearray | memoryview, source: str) -> None:
         raise ModelError(f"{source} has only {len(data)} bytes: it is truncated. Copy it again.")
 
 
+_OTHERS = {  # first bytes -> what people give by mistake
+    b"PK\x03\x04": "a .keras file or another zip",
+    b"\x89HDF": "a Keras .h5 file",
+}
+
+
 def check_magic(head: bytes, source: str) -> None:
     """Refuse what does not begin as a .tflite does."""
     if head[4:8] != b"TFL3":
+        for magic, kind in _OTHERS.items():
+            if bytes(head).startswith(magic):
+                raise ModelError(
+                    f"{source} is {kind}, not a .tflite. Where a reference is asked for it may be "
+                    "given as it is; else convert it first: tfq quantize makes a .tflite."
+                )
         raise ModelError(
             f"{source} is not a .tflite: bytes 4..8 should be b'TFL3', the file begins {head!r}."
         )

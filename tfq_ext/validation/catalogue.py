@@ -14,6 +14,7 @@ _SOURCES = (
     "lint",
     "sandbox",
     "trial",
+    "job",
     "comparison",
     "integer",
     "latency",

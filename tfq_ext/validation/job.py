@@ -7,11 +7,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tfq_ext._table import Table
 from tfq_ext.samples import Preprocess, Samples, labels_beside, open_samples
+from tfq_ext.tflite.arithmetic import HYBRID, INTEGER, arithmetic
 from tfq_ext.tflite.inputs import real_specs
 from tfq_ext.tflite.read import Model, describe, read_bytes
+from tfq_ext.validation.finding import Finding, Rule
 from tfq_ext.validation.reference import float_bytes
 from tfq_ext.validation.sandbox import Limits
+
+RULES: Table[Rule] = Table(
+    "rule",
+    {
+        "reference-not-float": Rule(
+            "reference-not-float",
+            "warning",
+            "The reference computes in integers itself.",
+            "Losses are then measured from a model that has lost already; given the other way "
+            "round, the float model is judged in place of the integer one.",
+            "Give the float model as the reference, and the file that ships as the model.",
+            "own check",
+        ),
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -130,3 +148,17 @@ def open_job(
         samples=samples,
         settings=settings,
     )
+
+
+def doubts(job: Job) -> list[Finding]:
+    """What makes the comparison as a whole doubtful."""
+    if job.reference is None or job.reference == job.content or not _integers(job.reference):
+        return []
+    swapped = "" if _integers(job.content) else " The model is float: are the two swapped?"
+    name = job.reference_name or "the reference"
+    return [RULES["reference-not-float"].at(f"{name} computes in integers.{swapped}")]
+
+
+def _integers(content: bytes) -> bool:
+    walk = Model.parse(content).walk()
+    return any(arithmetic(graph, op) in (INTEGER, HYBRID) for graph, _, op, _ in walk)

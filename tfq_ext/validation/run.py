@@ -19,7 +19,7 @@ from tfq_ext.validation.accuracy import TASKS
 from tfq_ext.validation.catalogue import suppress
 from tfq_ext.validation.finding import Finding
 from tfq_ext.validation.gate import find_gate, judge, load_config, parse_gates
-from tfq_ext.validation.job import Job, Settings, open_job
+from tfq_ext.validation.job import Job, Settings, doubts, open_job
 from tfq_ext.validation.sandbox import ChildError, ModelDied, died_finding
 from tfq_ext.validation.sections import SECTIONS, WANTED_BY_GATE
 from tfq_ext.validation.verdict import NotChecked, Origin, Validation
@@ -72,6 +72,7 @@ def validate(
     bounds = {**ALWAYS, **read.gates, **(gates or {})}
     parsed = parse_gates(bounds)
     wanted = _settings(told, parsed, None if config is None else str(config))
+    _ = suppress((), wanted.config)  # a mistake in [lint] is told before the work, not after it
     job = open_job(
         model,
         told.get("reference"),
@@ -149,6 +150,7 @@ def _check(name: str, job: Job, announce: Announce | None, dead: str) -> Any:
 def _gather(job: Job, found: Mapping[str, Any], told: Mapping[str, object], start: float) -> Any:
     content, reference = job.content, job.reference
     findings = [f for part in found.values() for f in getattr(part, "findings", ())]
+    findings = [*doubts(job), *findings]
     return Validation(
         name=job.name,
         source=job.source,

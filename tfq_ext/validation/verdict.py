@@ -121,9 +121,19 @@ class Validation:
 
     @property
     def exit_code(self) -> int:
-        """0 all gates passed, 1 one failed, 2 none failed but one could not be judged."""
+        """0 all gates passed, 1 one failed, 2 none failed but not all could be judged.
+
+        A check that was asked for and went wrong counts as one that could not be judged.
+        """
         verdicts = {gate.verdict for gate in self.gates}
-        return 1 if FAIL in verdicts else 2 if UNDECIDED in verdicts else 0
+        unsure = UNDECIDED in verdicts or bool(self.broken)
+        return 1 if FAIL in verdicts else 2 if unsure else 0
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Sections that were tried and went wrong."""
+        parts = ((name, getattr(self, name)) for name in SECTIONS)
+        return tuple(name for name, x in parts if isinstance(x, NotChecked) and x.failed)
 
     def missing(self, section: str) -> str | None:
         """Why a section has no report; None if it has one."""

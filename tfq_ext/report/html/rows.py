@@ -70,7 +70,7 @@ def _metric(row: Any) -> Card:
     if row.drop is not None:
         point, lo, hi = row.drop
         note = (
-            f"lost {facts.amount(row.unit, point)}, "
+            f"lost {facts.amount('points' if row.unit == 'share' else row.unit, point)}, "
             f"95 % interval {facts.span_text(row.unit, (lo, hi))}"
         )
     return _card(row.name, better, (abs(row.candidate), abs(base or 0.0)), texts, note)

@@ -28,10 +28,13 @@ def verdict(v: Validation) -> str:
     """One sentence that answers "may it ship?"."""
     failed = [gate.name for gate in v.gates if gate.verdict == FAIL]
     unsure = [gate.name for gate in v.gates if gate.verdict == UNDECIDED]
+    broken = [TITLES[name].lower() for name in v.broken]
     if failed:
         return f"do not ship: {_list(failed)} failed"
     if unsure:
         return f"cannot judge: {_list(unsure)}"
+    if broken:
+        return f"cannot judge: {_list(broken)} could not be checked"
     if not v.gates:
         return "not judged: every gate is switched off"
     if [gate.name for gate in v.gates] == ["runs"]:
@@ -63,11 +66,10 @@ def _accuracy(v: Validation) -> Iterator[Side]:
         yield row.name, amount(row.unit, row.candidate) + span, base
         if row.drop is not None:
             point, lo, hi = row.drop
-            yield (
-                f"{row.name} lost",
-                f"{amount(row.unit, point)} ({span_text(row.unit, (lo, hi))})",
-                f"p = {row.p_value:.2g}" if row.p_value is not None else "",
-            )
+            p = f"; p = {row.p_value:.2g}" if row.p_value is not None else ""
+            unit = "points" if row.unit == "share" else row.unit
+            span = span_text(row.unit, (lo, hi))
+            yield f"{row.name} lost", f"{amount(unit, point)} ({span}{p})", ""
     if a.agreement is not None:
         span = span_text("share", a.agreement_interval)
         yield "same class as the reference", f"{amount('share', a.agreement)} ({span})", ""
@@ -140,7 +142,9 @@ def amount(unit: str, value: float | None) -> str:
     """A metric's value with its unit; shares in percent."""
     if value is None or not math.isfinite(value):
         return "not a number" if value is not None else ""
-    return f"{100 * value:.2f} %" if unit in ("share", "%") else f"{value:.4g} {unit}".rstrip()
+    if unit in ("share", "points"):
+        return f"{100 * value:.2f} {'%' if unit == 'share' else unit}"
+    return f"{value:.4g} {unit}".rstrip()
 
 
 def span_text(unit: str, interval: tuple[float, float]) -> str:
@@ -177,11 +181,11 @@ def counts(findings: Sequence[Finding]) -> str:
 
 def unchecked(v: Validation) -> list[tuple[str, str]]:
     """(title, reason) of the parts that were not looked at."""
-    return [
-        (TITLES[name], getattr(v, name).reason)
-        for name in SECTIONS
-        if isinstance(getattr(v, name), NotChecked)
-    ]
+    reasons: dict[str, list[str]] = {}
+    for name in SECTIONS:
+        if isinstance(found := getattr(v, name), NotChecked):
+            reasons.setdefault(found.reason, []).append(TITLES[name])
+    return [(", ".join(titles), reason) for reason, titles in reasons.items()]
 
 
 def origin_line(v: Validation) -> str:

@@ -90,6 +90,7 @@ def _layers(v: Validation) -> list[RenderableType]:
         own = "" if row.own_sqnr_db is None else f"own {words.db(row.own_sqnr_db)}, "
         text = Text(f"{row.op} {row.label}: {own}so far {words.db(row.sqnr_db)}")
         text.append(f"\n  {row.verdict.partition(';')[0]}", "dim")
+        text.append(f"\n  {row.remedies[0]}" if row.remedies else "", "dim")
         parts.append(Padding(text, (0, 0, 0, 2)))
     return parts
 
@@ -104,7 +105,8 @@ def _findings(findings: Sequence[Finding]) -> list[RenderableType]:
     for group in groups[:SHOWN]:
         parts.append(_group(group))
     if len(groups) > SHOWN:
-        parts.append(f"  ... and {len(groups) - SHOWN} more rules: tfq lint shows them")
+        more = words.count(len(groups) - SHOWN, "more rule")
+        parts.append(f"  ... and {more}: --html and --report have all")
     return parts
 
 
@@ -122,8 +124,8 @@ def _group(group: Sequence[Finding]) -> RenderableType:
 
 
 def _notes(v: Validation) -> list[RenderableType]:
-    """What to know about the accuracy; the page has the notes of every check."""
-    notes = () if isinstance(v.accuracy, NotChecked) else v.accuracy.notes
+    """What to know about accuracy and times; the page has the notes of every check."""
+    notes = [n for part in (v.accuracy, v.latency) for n in getattr(part, "notes", ())]
     return ["", *(Text(f"Note: {words.printable(note)}", "dim") for note in notes)] if notes else []
 
 
@@ -136,22 +138,32 @@ def _unchecked(v: Validation) -> list[RenderableType]:
 
 def gate_list() -> RenderableType:
     """`tfq validate --gates`."""
-    examples = {"flag": "true", "severity": "error", "version": "2.14.0"}
+    examples = {"flag": "true", "severity": "error", "version": "2.14.0", "top1": "75%"}
     rows = [
-        (name, f"{name}={examples.get(gate.bound, UNITS[gate.unit].example)}", gate.doc)
+        (
+            name,
+            f"{name}={examples.get(name) or examples.get(gate.bound) or UNITS[gate.unit].example}",
+            gate.side if gate.bound == "number" else "",
+            gate.doc,
+        )
         for name, gate in GATES.items()
     ]
     rows += [
-        ("metric:NAME", "metric:mae=0.2", "any metric that was measured, on these samples"),
-        ("drop:NAME", "drop:miou=1%", "any metric's loss against the reference"),
+        ("metric:NAME", "metric:mae=0.2", "", "any metric that was measured, on these samples"),
+        ("drop:NAME", "drop:miou=1%", "at most", "any metric's loss against the reference"),
     ]
-    return plain_table([("gate", LEFT), ("--gate", LEFT), ("what is bounded", LEFT)], rows)
+    head = [("gate", LEFT), ("--gate", LEFT), ("", LEFT), ("what is bounded", LEFT)]
+    return plain_table(head, rows)
 
 
 def summary(v: Validation) -> str:
     """What `print(validation)` shows: a dozen plain lines."""
     lines = [f"{v.name}: {facts.verdict(v)}"]
-    lines += [f"  {g.verdict:12} {g.name}: {g.value or g.detail} ({g.bound})" for g in v.gates]
+    lines += [
+        f"  {g.verdict:12} {g.name}: {g.value or 'not measured'} ({g.bound})"
+        + (f"; {g.detail}" if g.detail else "")
+        for g in v.gates
+    ]
     lines += [
         f"  {what}: {value}" + (f", reference {base}" if base else "")
         for what, value, base in facts.side_by_side(v)

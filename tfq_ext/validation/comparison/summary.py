@@ -66,12 +66,14 @@ def next_steps(comparison: Comparison) -> list[Advice]:
         cause = next((c for c in row.causes if c not in (VICTIM, "input-grid")), None)
         if cause is not None and (row.loss >= LEAST or VICTIM not in row.causes):
             found.setdefault(cause, []).append(row)
-    steps = []
+    steps, told = [], set[str]()
     for cause, rows in list(found.items())[:4]:
         named = ", ".join(repr(row.label) for row in rows[:2])
         more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
         text = f"{CAUSES[cause].remedy} ({named}{more})"
-        steps.append(Advice(text, command(comparison, CAUSES[cause].settings)))
+        line = command(comparison, CAUSES[cause].settings)
+        steps.append(Advice(text, "" if line in told else line))
+        told.add(line)
     return steps
 
 
@@ -79,7 +81,7 @@ def command(comparison: Comparison, settings: str) -> str:
     """`tfq quantize` as it would be typed; "" where the models are no paths or nothing is set."""
     if not settings or not comparison.data or not Path(comparison.reference).suffix:
         return ""
-    parts = ["tfq", "quantize", comparison.reference, "--data", comparison.data]
+    parts = ["tfq", "quantize", comparison.reference, "--data", "CALIBRATION_SAMPLES"]
     parts += ["--preprocess", comparison.preprocess] if comparison.preprocess else []
     name, _, value = settings.partition("=")
     parts += ["--recipe", value] if name == "recipe" else ["--set", settings]

@@ -22,6 +22,7 @@ class Unit:
         show: number to text with its unit.
         example: for messages.
         lowest, highest: what a bound may be.
+        slip: what is probably meant by a plain number outside `lowest..highest`; "" for nothing.
     """
 
     suffixes: dict[str, float]
@@ -29,6 +30,7 @@ class Unit:
     example: str
     lowest: float = 0.0
     highest: float = math.inf
+    slip: str = ""
 
 
 def _bytes(n: float) -> str:
@@ -40,15 +42,22 @@ _SIZES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "m
 UNITS: Table[Unit] = Table(
     "unit",
     {
-        "share": Unit({"": 1.0, "%": 0.01}, lambda v: f"{100 * v:.2f} %", "0.5%", -1.0, 1.0),
+        "share": Unit(
+            {"": 1.0, "%": 0.01}, lambda v: f"{100 * v:.2f} %", "98%", 0.0, 1.0,
+            "98 % are written 98% or 0.98.",
+        ),
+        "points": Unit(  # a loss of half of everything is no bound but a slip: 1 for 1%
+            {"": 1.0, "%": 0.01}, lambda v: f"{100 * v:.2f} points", "0.5%", -0.5, 0.5,
+            "0.5 percentage points are written 0.5% or 0.005.",
+        ),
         "db": Unit({"": 1.0, "db": 1.0}, lambda v: f"{v:.1f} dB", "20dB", -200.0),
-        "bytes": Unit(_SIZES, _bytes, "4MB"),
+        "bytes": Unit(_SIZES, _bytes, "4MB", 100.0, math.inf, "4 megabytes are written 4MB."),
         "ms": Unit({"": 1.0, "ms": 1.0, "us": 1e-3, "s": 1e3}, lambda v: f"{v:.3g} ms", "5ms"),
         "ratio": Unit({"": 1.0, "x": 1.0, "%": 0.01}, lambda v: f"{v:.3g} x", "1.1"),
         "count": Unit({"": 1.0}, lambda v: f"{v:.0f}", "0"),
         "number": Unit({"": 1.0, "%": 0.01}, lambda v: f"{v:.4g}", "0.9", -math.inf),
     },
-)
+)  # fmt: skip
 
 _NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]*)\s*")
 
@@ -65,6 +74,8 @@ def parse_bound(name: str, unit: str, bound: object) -> float:
         RecipeError: no number, an unknown unit, or outside what makes sense.
     """
     known = UNITS[unit]
+    if bound is True:
+        raise RecipeError(f"Gate {name} needs a bound: {name}={known.example} for example.")
     match = None if isinstance(bound, bool) else _NUMBER.fullmatch(str(bound))
     if match is None or match[2].lower() not in known.suffixes:
         units = ", ".join(suffix or "no unit" for suffix in known.suffixes)
@@ -77,10 +88,10 @@ def parse_bound(name: str, unit: str, bound: object) -> float:
     except DecimalException:  # an exponent of twenty digits
         value = math.inf
     if not known.lowest <= value <= known.highest or math.isinf(value):
-        hint = " A bound of 0.5 % is written 0.5% or 0.005." if unit == "share" else ""
-        raise RecipeError(
-            f"Gate {name}: {bound!r} lies outside {known.lowest:g}..{known.highest:g}.{hint}"
-        )
+        ends = known.lowest, known.highest
+        allowed = f"{ends[0]:g}..{ends[1]:g}" if ends[1] < math.inf else f"{ends[0]:g} and more"
+        hint = f" {known.slip}" if known.slip else ""
+        raise RecipeError(f"Gate {name}: {bound} is no bound that makes sense ({allowed}).{hint}")
     return value
 
 

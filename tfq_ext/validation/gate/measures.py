@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tfq_ext.numerics.intervals import wilson_interval
 from tfq_ext.validation.finding import SEVERITIES
 from tfq_ext.validation.inspection.runtime_versions import release_key
 
@@ -42,7 +43,11 @@ FEWEST = 6  # runs below which no 95 % interval of a median exists: 2 * 0.5^6 < 
 def runs(v: Validation, bound: Any) -> Found:
     """Faults of the trial run."""
     run: Any = v.run
-    return Measured(len(run.faults), shown="; ".join(run.faults) or "yes", detail=run.detail)
+    unknown = sorted({row.code.removeprefix("CUSTOM:") for row in v.inspection.custom_ops})
+    if not run.ran and unknown and not run.findings:
+        return f"it needs custom ops that this machine lacks: {', '.join(unknown)}"
+    detail = "; ".join([*run.faults, *([run.detail] if run.detail else [])])
+    return Measured(len(run.faults), shown="no" if run.faults else "yes", detail=detail)
 
 
 def drop(name: str) -> Callable[[Validation, Any], Found]:
@@ -54,11 +59,29 @@ def drop(name: str) -> Callable[[Validation, Any], Found]:
             return row
         if row.drop is None:
             return "there is no reference to compare with: give --reference"
+        if blind := _at_chance(v, row):
+            return blind
         point, lo, hi = row.drop
         detail = f"{_number(row.unit, row.candidate)} against {_number(row.unit, row.reference)}"
         return Measured(point, lo, hi, detail, n=_samples(v))
 
     return measure
+
+
+def _at_chance(v: Validation, row: Any) -> str:
+    """Why a loss from a reference that only guesses means nothing; "" where it does better."""
+    accuracy: Any = v.accuracy
+    classes = len(accuracy.classes)
+    if _key(row.name) != "top1" or classes < 2 or row.reference is None or accuracy.labelled < 20:
+        return ""
+    low, _ = wilson_interval(row.reference * accuracy.labelled, accuracy.labelled)
+    if low > 1 / classes:
+        return ""
+    return (
+        f"the reference itself is right on {100 * row.reference:.2f} % of {accuracy.labelled} "
+        f"samples (chance: {100 / classes:.2g} %), so a loss from there means nothing: check "
+        "--preprocess, the order of the labels, --label-offset"
+    )
 
 
 def metric(name: str) -> Callable[[Validation, Any], Found]:

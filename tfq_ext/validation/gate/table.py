@@ -47,7 +47,7 @@ GATES: Table[Gate] = Table(
             "count", AT_MOST, "run", measures.runs, "it loads, runs, and gives numbers", bound=FLAG
         ),
         "top1_drop": Gate(
-            "share", AT_MOST, "accuracy", measures.drop("top1"),
+            "points", AT_MOST, "accuracy", measures.drop("top1"),
             "top-1 accuracy lost against the reference", by_interval=True,
         ),
         "top1": Gate(

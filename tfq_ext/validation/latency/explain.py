@@ -19,6 +19,7 @@ LEAST, NOTABLE, LARGE = 0.005, 0.05, 0.2  # shares of the time
 SMALL_OP_MS = 0.003
 MANY_RUNS = 4
 SLOWER = 1.2  # of an op, by the same op of the baseline
+GRAIN_MS = 0.005  # of a whole run, below which it cannot be split by op
 RESOLVED_MS = 0.005  # the profiler counts whole microseconds
 CACHED = 1e6  # bytes of weights that a core's own cache may hold
 REUSE = 4  # uses of each weight in one run, below which memory decides
@@ -267,6 +268,9 @@ def _of(
         base = None
     rows = tuple(row for row in report.rows if row.name == name)
     case = Case(mine, base, rows, report.machine)
+    if mine.row.median_ms < GRAIN_MS:  # the profiler counts whole microseconds: no op can be told
+        yield from tiny_ops(case)
+        return
     found = [finding for reason in REASONS.values() for finding in reason.check(case)]
     if case.slow and mine.profile and not any(f.rule.id.startswith("slow") for f in found):
         found.insert(0, case.find("slow-unexplained", f"{mine.row.ratio:.2f} x the baseline."))

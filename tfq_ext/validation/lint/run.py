@@ -19,6 +19,7 @@ from tfq_ext.validation.lint.report import LintReport
 from tfq_ext.validation.lint.rule import REFERENCE, VALUES
 from tfq_ext.validation.lint.subject import Subject
 from tfq_ext.validation.lint.table import LINT_RULES
+from tfq_ext.validation.reference import float_bytes
 
 if TYPE_CHECKING:
     from tfq_ext.validation.sandbox import Limits
@@ -58,7 +59,7 @@ def lint(
         config: TOML file with a [lint] table: suppressions, target.
         data, preprocess, limit, seed: samples as `open_samples` takes them; the file is run on
             them in a child process, and rules about values are judged too.
-        reference: float .tflite of the same network, run on the same samples.
+        reference: the float model, run on the same samples: .tflite, or what `quantize` takes.
         name: how the file is called, where bytes are given.
         limits: of the child process.
         show_progress: a bar on stderr, where that is a terminal.
@@ -150,7 +151,7 @@ def _values(
     from tfq_ext.validation.lint.watch import collect
     from tfq_ext.validation.sandbox import died_finding
 
-    beside = None if reference is None else read_bytes(reference)
+    beside = None if reference is None else float_bytes(reference)[0]
     try:
         seen, named, count = collect(
             content, samples, key=key, reference=beside, limits=limits, show_progress=shown
