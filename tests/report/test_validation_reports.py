@@ -206,3 +206,15 @@ def test_a_browser_shows_it_without_scrolling_sideways(validation, tmp_path, wid
     assert len(seen["plots"]) >= 2
     assert all(height > 60 for height in seen["plots"])
     assert seen["scripts"] == 0
+
+
+def test_a_page_with_the_gpu_and_the_integers(pair):
+    """With a driver the rows have numbers, without one they say why not; both are shown."""
+    found = tfq.validate(pair[0], runs=6, gpu=True, bit_exact=True)
+    text = found.to_html()
+    assert "What fp16 would do" in text
+    assert ("ok" if found.delegates.gpu[0].status == "ok" else "not checked") in text
+    assert "No op of this file could be compared" in text
+    exact = tfq.validate(pair[1], runs=6, bit_exact=True)
+    assert "all equal" in exact.to_html()
+    assert "multiplier M0" in exact.to_html()

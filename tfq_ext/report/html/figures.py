@@ -98,9 +98,9 @@ def layer_error(v: Validation) -> str:
     total = _levels([row.sqnr_db for row in layers])
     with _figure("layer error", WIDTH, 3.1) as (figure, svg):
         axes = figure.add_subplot()
-        axes.plot(x, total, color=SECOND, linewidth=2, label="so far: all error up to here")
+        axes.plot(x, total, color=SECOND, linewidth=2, label="in the file: all errors up to here")
         axes.plot(
-            x, own, "o", color=FIRST, markersize=4, label="own: fed with the reference's values"
+            x, own, "o", color=FIRST, markersize=4, label="alone: fed with the reference's values"
         )
         axes.set(xlabel="op, in the order of the network", ylabel="SQNR, dB (higher is better)")
         axes.set_xlim(-1, len(layers))

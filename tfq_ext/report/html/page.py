@@ -54,6 +54,7 @@ def _body(v: Validation) -> dict[str, Any]:
         "times": rows.times(v),
         "gpu": rows.gpu(v),
         "refused": rows.refused(v),
+        "risks": rows.risks(v),
         "notes": rows.notes(v),
         "profile": rows.profile_of(v),
         "integer_line": facts.integer_line(v),

@@ -151,6 +151,13 @@ def refused(v: Validation) -> list[tuple[str, str, str, str]]:
     ]
 
 
+def risks(v: Validation) -> list[Any]:
+    """The tensors that fp16 would hurt most."""
+    if isinstance(v.delegates, NotChecked) or v.delegates.fp16_risk is None:
+        return []
+    return list(v.delegates.fp16_risk.worst(5))
+
+
 def notes(v: Validation) -> list[tuple[str, str]]:
     """(title, sentence) of what each check wants its reader to know."""
     return [

@@ -87,8 +87,8 @@ def _layers(v: Validation) -> list[RenderableType]:
         return ["", "No layer loses much: tfq compare shows each."]
     parts: list[RenderableType] = ["", Text("Layers that lose most", "bold")]
     for row in bad:
-        own = "" if row.own_sqnr_db is None else f"own {words.db(row.own_sqnr_db)}, "
-        text = Text(f"{row.op} {row.label}: {own}so far {words.db(row.sqnr_db)}")
+        own = "" if row.own_sqnr_db is None else f"alone {words.db(row.own_sqnr_db)}, "
+        text = Text(f"{row.op} {row.label}: {own}in the file {words.db(row.sqnr_db)}")
         text.append(f"\n  {row.verdict.partition(';')[0]}", "dim")
         text.append(f"\n  {row.remedies[0]}" if row.remedies else "", "dim")
         parts.append(Padding(text, (0, 0, 0, 2)))

@@ -148,8 +148,8 @@ def _kernel(row: LayerRow) -> str:
 def _grid_rounding(row: LayerRow) -> str:
     step = row.scale or 1.0
     return (
-        f"rounding: one code is {step:.3g} wide, {row.rms / step:.1f} codes make the values' rms; "
-        "few large values widen the grid for all"
+        "rounding: rare large values stretch the range, so that typical ones get "
+        f"{row.rms / step:.1f} steps of {step:.3g}"
     )
 
 
