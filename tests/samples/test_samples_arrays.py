@@ -188,7 +188,12 @@ def test_labels_given_apart(tmp_path):
         open_samples(rows(3), [TABLE], labels=[1, 2])
 
 
-@pytest.mark.parametrize("data", [3.5, "no/such/file.npy", None])
+def test_a_missing_file_is_said_to_be_missing():
+    with pytest.raises(DataError, match=r"no file or folder no/such/file\.npy"):
+        open_samples("no/such/file.npy", [TABLE])
+
+
+@pytest.mark.parametrize("data", [3.5, None])
 def test_unknown_data_lists_what_is_known(data):
     with pytest.raises(DataError, match=r"Known: tf\.data\.Dataset"):
         open_samples(data, [TABLE])

@@ -67,7 +67,7 @@ def test_sparse_weights_are_told():
 
 
 def test_metadata_is_read():
-    found = zoo("hand_landmark_full")
+    found = zoo("mediapipe_modules_hand_landmark_hand_landmark_full")
     said = {row.name: row.text for row in found.metadata}
     assert said["reduced_precision_support"] == "fp16accfp32"
     assert "name: HandLandmarkDetector, " in said["TFLITE_METADATA"]

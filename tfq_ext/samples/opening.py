@@ -104,9 +104,7 @@ def _opener(data: object, request: Request) -> Opener:
         if opener.accepts(data, request):
             return opener
     if isinstance(data, str | Path) and not Path(data).exists():
-        raise DataError(
-            f"There is no file or folder {data} (no such file), nor files of that pattern."
-        )
+        raise DataError(f"There is no file or folder {data} (no such file).")
     raise DataError(
         f"{_shown(data)} is no data that can be opened. Known: "
         f"{', '.join(opener.noun for opener in OPENERS)}."
