@@ -131,7 +131,7 @@ def open_labelled(
         preprocess=preprocess,
         labels=labels,  # type: ignore[arg-type]
     )
-    samples = samples.ahead(min(cores(), READERS))
+    samples = samples.ahead(min(cores() // 2, READERS))  # the workers need cores too
     if not random_order:
         return samples, ()
     drawn = samples.permuted(seed)
