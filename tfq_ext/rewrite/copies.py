@@ -1,0 +1,110 @@
+"""Copies of layers and models that share nothing with the original: weights, names, settings."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from tfq_ext._optional import need
+from tfq_ext.errors import ModelError
+from tfq_ext.rewrite.graph import Node, is_functional, read_flow, replay
+
+keras = need("keras", why="Copying a Keras model")
+
+
+class Copies:
+    """Copies each operation once, however often it is called; a shared layer stays shared."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Any] = {}
+        self._kept: list[Any] = []
+        self._names: set[str] = set()
+
+    def __call__(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the copy of the node's operation, as `replay` wants it."""
+        return self.of(node.operation, args, kwargs)
+
+    def of(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the copy of an operation; the first call gives it the original's weights."""
+        new = self._made.get(id(operation))
+        if new is not None:
+            return new(*args, **kwargs)
+        new = self.hold(operation, renamed(operation, self.free_name(operation.name)))
+        outputs = new(*args, **kwargs)
+        give_weights(new, operation)
+        return outputs
+
+    def hold(self, operation: Any, new: Any) -> Any:
+        """Remember what stands for an operation."""
+        self._made[id(operation)] = new
+        self._kept.append(operation)
+        return new
+
+    def made(self, operation: Any) -> Any | None:
+        """What stands for an operation already."""
+        return self._made.get(id(operation))
+
+    def free_name(self, wanted: str) -> str:
+        """The name, with a number behind it where another layer of the copy has it."""
+        name, k = wanted, 1
+        while name in self._names:
+            name, k = f"{wanted}_{k}", k + 1
+        self._names.add(name)
+        return name
+
+
+def renamed(operation: Any, name: str) -> Any:
+    """A copy of a layer by its config, without its weights; of an operation, a fresh one.
+
+    Raises:
+        ModelError: a layer of the user's own without get_config.
+    """
+    if not isinstance(operation, keras.layers.Layer):
+        new = copy.copy(operation)
+        new._inbound_nodes, new._outbound_nodes = [], []
+        return new
+    try:
+        config = operation.get_config()
+        if isinstance(operation, keras.Model):
+            return copy_model(operation, name=name)
+        return type(operation).from_config({**config, "name": name})
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"Layer {operation.name!r} ({type(operation).__name__}) cannot be copied: {error} "
+            "Give it a get_config() that returns all arguments of its constructor."
+        ) from None
+
+
+def give_weights(new: Any, old: Any) -> None:
+    """Assign the old layer's values, where there are any."""
+    weights = getattr(old, "weights", None)
+    if weights:
+        new.set_weights([keras.ops.convert_to_numpy(w.value) for w in weights])
+
+
+def copy_model(model: Any, *, name: str | None = None) -> Any:
+    """A model that computes the same and shares nothing; not compiled.
+
+    Functional and sequential models become functional ones, nested models stay nested. A subclassed
+    model is copied by its get_config.
+
+    Raises:
+        ModelError: a subclassed model or layer that cannot be copied.
+    """
+    if is_functional(model):
+        return replay(read_flow(model), Copies(), name=name)
+    if not model.built:
+        raise ModelError(
+            f"Model {model.name!r} has no weights yet: call it on a batch of samples first."
+        )
+    try:
+        new = type(model).from_config(model.get_config())
+        shapes = getattr(model, "_build_shapes_dict", None)
+        new.build_from_config(model.get_build_config() or {"shapes_dict": shapes})
+        give_weights(new, model)
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"Model {model.name!r} ({type(model).__name__}) cannot be copied: {error} Give it a "
+            "get_config(), or write it with the functional API."
+        ) from None
+    return new
