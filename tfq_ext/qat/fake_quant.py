@@ -1,0 +1,160 @@
+r"""Fake quantization: a map onto a grid, and the pseudo-gradient that training uses instead.
+
+.. math:: \hat x = s \,\mathrm{clip}(\mathrm{rnd}(x s^{-1}),\ q_{min} - z,\ q_{max} - z)
+
+`s` times a whole number is rounded once, so every backend and compiler gives the same bits.
+
+Source: Krishnamoorthi 1806.08342, equations 1 to 3 and 14 to 17, with the zero point taken out
+again (METHODS.md 0.1) and the mask on the nudged range. Ties go to even.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfq_ext._optional import need
+from tfq_ext.spec import TINY, QSpec
+
+keras = need("keras", why="Fake quantization")
+ops = keras.ops
+FUSED_BITS = 8  # beyond, the fused op's sums in float32 move codes: 1 in 100 at 16 bits
+
+
+def divided(value: Any, number: float) -> Any:
+    """value / number as IEEE divides; XLA would multiply by a rounded 1 / number."""
+    return value / (number + 0.0 * value)
+
+
+def grid_of_range(lo: Any, hi: Any, spec: QSpec) -> tuple[Any, Any]:
+    r"""Scale and zero point as TFLite nudges them, in the graph.
+
+    .. math:: s = (max - min) / (q_{max} - q_{min}), \quad z = q_{min} + \mathrm{rnd}(-min / s)
+
+    Args:
+        lo, hi: float32[...] ends of a range that contains 0.
+        spec: the codes; symmetric grids take max(-lo, hi) over the highest code, and z = 0.
+
+    Returns:
+        float32[...] scale and float32[...] zero point, a whole number.
+
+    Source: Jacob et al. 1712.05877, section 3; `QParams.from_range` is the same in numpy.
+    """
+    if spec.symmetric:
+        bound = ops.maximum(-lo, hi)
+        return ops.maximum(divided(bound, float(spec.qmax)), TINY), ops.zeros_like(bound)
+    empty = hi <= lo
+    width = ops.where(empty, float(spec.qmax - spec.qmin), hi - lo)
+    lo = ops.where(empty, float(spec.qmin), lo)
+    scale = ops.maximum(divided(width, float(spec.qmax - spec.qmin)), TINY)
+    above = ops.clip(ops.floor(0.5 - lo / scale), 0.0, float(spec.qmax - spec.qmin))
+    return scale, above + float(spec.qmin)
+
+
+def fake_quant(x: Any, scale: Any, zero: Any, spec: QSpec) -> Any:
+    r"""Onto the grid and back to reals; straight through inside the nudged range, edges included.
+
+    .. math:: \partial L / \partial x = \partial L / \partial \hat x \cdot
+        1[(q_{min} - z) s \le x \le (q_{max} - z) s]
+
+    Args:
+        x: float32[...].
+        scale, zero: float32, broadcast against x; they get no gradient.
+        spec: the codes.
+
+    Source: Krishnamoorthi 1806.08342, equations 14 and 15.
+    """
+    return _masked(x, scale, float(spec.qmin) - zero, float(spec.qmax) - zero)
+
+
+@ops.custom_gradient
+def _masked(x: Any, scale: Any, low: Any, high: Any) -> tuple[Any, Any]:
+    def grad(*args: Any, upstream: Any = None) -> tuple[Any, ...]:
+        upstream = args[0] if upstream is None else upstream
+        inside = ops.logical_and(x >= low * scale, x <= high * scale)
+        dx = ops.where(inside, upstream, 0.0)
+        return dx, ops.zeros_like(scale), ops.zeros_like(low), ops.zeros_like(high)
+
+    return on_grid(x, scale, low, high), grad
+
+
+def on_grid(x: Any, scale: Any, low: Any, high: Any) -> Any:
+    """The plain map, without a gradient worth the name: s clip(rnd(x / s), low, high)."""
+    return scale * ops.clip(ops.round(x * (1.0 / scale)), low, high)
+
+
+@ops.custom_gradient
+def straight_through(x: Any, y: Any) -> tuple[Any, Any]:
+    """Forward y, backward as if it were x: for grids that follow the values and clip nothing."""
+
+    def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
+        upstream = args[0] if upstream is None else upstream
+        return upstream, ops.zeros_like(y)
+
+    return ops.add(y, 0.0), grad
+
+
+def fake_quant_range(x: Any, lo: Any, hi: Any, spec: QSpec) -> Any:
+    """`fake_quant` on the grid of one range; TensorFlow's fused op where it is faster.
+
+    Args:
+        x: float32[...].
+        lo, hi: float32[] ends of the range, which contains 0.
+        spec: the codes.
+    """
+    if keras.backend.backend() == "tensorflow" and not spec.symmetric and spec.bits <= FUSED_BITS:
+        return _fused(x, lo, hi, spec.bits)
+    scale, zero = grid_of_range(lo, hi, spec)
+    return fake_quant(x, ops.stop_gradient(scale), ops.stop_gradient(zero), spec)
+
+
+def _fused(x: Any, lo: Any, hi: Any, bits: int) -> Any:
+    """TensorFlow's kernel; the empty range stands for scale 1, as everywhere else."""
+    tf = need("tensorflow", why="The fused fake quantization")
+    empty = hi <= lo
+    lo = tf.where(empty, -(2.0 ** (bits - 1)), lo)
+    hi = tf.where(empty, 2.0 ** (bits - 1) - 1.0, hi)
+    lo, hi = tf.stop_gradient(lo), tf.stop_gradient(hi)
+    return tf.quantization.fake_quant_with_min_max_vars(x, lo, hi, num_bits=bits)
+
+
+def lsq(x: Any, scale: Any, spec: QSpec) -> Any:
+    r"""Fake quantization that also tells the scale how to move.
+
+    .. math:: \frac{\partial \hat x}{\partial s} = g \begin{cases} \mathrm{rnd}(x/s) - x/s
+        & q_{min} \le x/s \le q_{max} \\ q_{min}\ \text{or}\ q_{max} & \text{outside}
+        \end{cases}, \quad g = 1 / \sqrt{n\, q_{max}}
+
+    n counts the values that share one scale, over all samples of a batch.
+
+    Args:
+        x: float32[...].
+        scale: float32, rank of x (1 where shared) or a scalar; > 0.
+        spec: symmetric codes.
+
+    Source: Esser et al. 1902.08153 (LSQ), equations 1 to 5.
+    """
+    low, high = float(spec.qmin), float(spec.qmax)
+
+    @ops.custom_gradient
+    def mapped(x: Any, scale: Any) -> tuple[Any, Any]:
+        def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
+            upstream = args[0] if upstream is None else upstream
+            u = x * (1.0 / scale)
+            inside = ops.logical_and(u >= low, u <= high)
+            slope = ops.clip(ops.round(u), low, high) - ops.where(inside, u, 0.0)
+            ds = summed_like(upstream * slope, scale)
+            share = ops.cast(ops.size(scale), "float32") / ops.cast(ops.size(x), "float32")
+            return ops.where(inside, upstream, 0.0), ds * ops.sqrt(share / high)
+
+        return on_grid(x, scale, low, high), grad
+
+    return mapped(x, scale)
+
+
+def summed_like(values: Any, like: Any) -> Any:
+    """Sum over the axes along which `like` was broadcast; the shape of `like`."""
+    rank = len(like.shape)
+    if rank == 0:
+        return ops.sum(values)
+    axes = tuple(k for k in range(rank) if like.shape[k] == 1)
+    return ops.sum(values, axis=axes, keepdims=True)
