@@ -24,15 +24,31 @@ class Copies:
         """Call the copy of the node's operation, as `replay` wants it."""
         return self.of(node.operation, args, kwargs)
 
-    def of(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call the copy of an operation; the first call gives it the original's weights."""
+    def of(
+        self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], scope: str = ""
+    ) -> Any:
+        """Call the copy of an operation; the first call gives it the original's weights.
+
+        Args:
+            operation: a layer or operation of the original.
+            args, kwargs: on the new model's tensors.
+            scope: name of the model that it was in, for a name that is taken already.
+        """
         new = self._made.get(id(operation))
         if new is not None:
             return new(*args, **kwargs)
-        new = self.hold(operation, renamed(operation, self.free_name(operation.name)))
+        new = renamed(operation, self.free_name(operation.name, scope))
+        self.hold(operation, new)
         outputs = new(*args, **kwargs)
-        give_weights(new, operation)
+        if not isinstance(operation, keras.Model):  # copied with its weights
+            give_weights(new, operation)
         return outputs
+
+    def inside(self) -> Copies:
+        """For a nested model: shared layers stay shared across both, names are its own."""
+        child = Copies()
+        child._made, child._kept = self._made, self._kept
+        return child
 
     def hold(self, operation: Any, new: Any) -> Any:
         """Remember what stands for an operation."""
@@ -44,8 +60,10 @@ class Copies:
         """What stands for an operation already."""
         return self._made.get(id(operation))
 
-    def free_name(self, wanted: str) -> str:
-        """The name, with a number behind it where another layer of the copy has it."""
+    def free_name(self, wanted: str, scope: str = "") -> str:
+        """The name; where another layer of the copy has it, with the scope or a number."""
+        if scope and wanted in self._names:
+            wanted = f"{scope}_{wanted}"
         name, k = wanted, 1
         while name in self._names:
             name, k = f"{wanted}_{k}", k + 1

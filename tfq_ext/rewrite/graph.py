@@ -202,20 +202,30 @@ def replay(flow: Flow, call: Call, *, name: str | None = None) -> Any:
             outputs shall be, in the same number.
         name: of the new model; the old one's by default.
     """
-    values: dict[Ref, Any] = {}
+    inputs = keras.tree.map_structure(
+        lambda ref: keras.Input(batch_shape=ref.shape, dtype=ref.dtype, name=ref.name), flow.inputs
+    )
+    return keras.Model(inputs, splice(flow, inputs, call), name=name or flow.name)
 
-    def head(ref: Ref) -> Any:
-        values[ref] = keras.Input(batch_shape=ref.shape, dtype=ref.dtype, name=ref.name)
-        return values[ref]
+
+def splice(flow: Flow, inputs: Any, call: Call) -> Any:
+    """Make a flow's calls again on tensors that are there already; returns its outputs.
+
+    Args:
+        flow: what to make again.
+        inputs: symbolic tensors, as many as the flow has inputs.
+        call: as for `replay`.
+    """
+    heads = keras.tree.flatten(flow.inputs)
+    values: dict[Ref, Any] = dict(zip(heads, keras.tree.flatten(inputs), strict=True))
 
     def filled(structure: Any) -> Any:
         return keras.tree.map_structure(lambda x: values[x] if isinstance(x, Ref) else x, structure)
 
-    inputs = keras.tree.map_structure(head, flow.inputs)
     for node in flow.nodes:
         outputs = call(node, filled(node.args), filled(dict(node.kwargs)))
         found = keras.tree.flatten(outputs)
         if len(found) < len(node.results):
             raise ModelError(f"{node.kind} {node.operation.name!r} gave {len(found)} tensors.")
         values.update(zip(node.results, found, strict=False))
-    return keras.Model(inputs, filled(flow.outputs), name=name or flow.name)
+    return filled(flow.outputs)
