@@ -104,7 +104,7 @@ class FoldedBatchNorm(keras.layers.Layer):
 
     def _quantized(self, gain: Any, training: bool | None) -> Any:
         kernel = keras.ops.convert_to_tensor(self.layer.kernel)
-        return self.quantizer(kernel * keras.ops.reshape(gain, self._along()), training)
+        return self.quantizer(kernel * keras.ops.reshape(gain, self._along()), training=training)
 
     def _along(self) -> tuple[int, ...]:
         """The shape in which one value a channel meets the kernel."""

@@ -48,6 +48,10 @@ def _linear(op: str, *axes: int) -> Kind:
     return Kind(op, weights={"kernel": axes}, fuses=True)
 
 
+def _each(names: str, kind: Kind) -> dict[str, Kind]:
+    return dict.fromkeys(names.split(), kind)
+
+
 _LSTM = (
     "LiteRT's loops have no integer kernel; unroll=True gives ops that quantize, after conversion"
 )
@@ -75,30 +79,30 @@ KINDS: dict[str, Kind] = {
     "PReLU": Kind("PRELU", weights={"alpha": ()}),
     "Embedding": Kind("GATHER"),  # rounding its rows is rounding its table
     # arithmetic
-    **dict.fromkeys(("Add", "Subtract", "Multiply"), FUSING),
+    **_each("Add Subtract Multiply", FUSING),
     "MultiHeadAttention": _OPAQUE,
     # one grid for inputs and output
-    **dict.fromkeys(("Concatenate", "Stack", "Maximum", "Minimum", "Where"), JOINED),
-    **dict.fromkeys(
+    **_each("Concatenate Stack Maximum Minimum Where", JOINED),
+    **_each(
         "Reshape Flatten Permute RepeatVector Identity Dropout SpatialDropout1D SpatialDropout2D "
         "SpatialDropout3D GaussianNoise GaussianDropout AlphaDropout ActivityRegularization "
         "Masking ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D "
         "MaxPooling1D MaxPooling2D GlobalMaxPooling1D GlobalMaxPooling2D MaxPool UpSampling1D "
         "Transpose Squeeze ExpandDims GetItem Pad Split Slice Repeat Tile Flip Moveaxis Swapaxes "
-        "Ravel StopGradient BroadcastTo Max Min Take DepthToSpace SpaceToDepth".split(),
+        "Ravel StopGradient BroadcastTo Max Min Take DepthToSpace SpaceToDepth",
         SAME,
     ),
-    **dict.fromkeys(
-        "AveragePooling1D AveragePooling2D AveragePool UpSampling2D Resizing Resize".split(),
+    **_each(
+        "AveragePooling1D AveragePooling2D AveragePool UpSampling2D Resizing Resize",
         ROUNDED,
     ),
     # prescribed grids
-    **dict.fromkeys(("Softmax", "Sigmoid", "softmax", "sigmoid"), _UNIT),
-    **dict.fromkeys(("Tanh", "tanh"), Kind(grid="fixed", low=(-1.0, 1.0))),
-    **dict.fromkeys(("LogSoftmax", "log_softmax"), Kind(grid="fixed", low=(-16.0, 0.0))),
+    **_each("Softmax Sigmoid softmax sigmoid", _UNIT),
+    **_each("Tanh tanh", Kind(grid="fixed", low=(-1.0, 1.0))),
+    **_each("LogSoftmax log_softmax", Kind(grid="fixed", low=(-16.0, 0.0))),
     "linear": SAME,
     # float
-    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional", "ConvLSTM2D"), _RECURRENT),
+    **_each("LSTM GRU SimpleRNN RNN Bidirectional ConvLSTM2D", _RECURRENT),
     "TimeDistributed": _OPAQUE,
 }
 FUSED = ("relu", "relu6")  # activations that LiteRT's kernels apply before they round

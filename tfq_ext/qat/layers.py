@@ -92,7 +92,9 @@ class Quantized(keras.layers.Layer):
     def call(self, x: Any, training: bool | None = None) -> Any:
         """The layer's result with quantized weights."""
         values = {
-            name: quantizer(keras.ops.convert_to_tensor(getattr(self.layer, name)), training)
+            name: quantizer(
+                keras.ops.convert_to_tensor(getattr(self.layer, name)), training=training
+            )
             for name, quantizer in self.quantizers.items()
         }
         return call_with(self.layer, values, x)

@@ -80,7 +80,10 @@ def renamed(operation: Any, name: str) -> Any:
     if not isinstance(operation, keras.layers.Layer):
         new = copy.copy(operation)
         new._inbound_nodes, new._outbound_nodes = [], []
+        new.name = name
         return new
+    if type(operation) is keras.layers.Lambda:  # Keras refuses to make one from its config
+        return _same_function(operation, name)
     try:
         config = operation.get_config()
         if isinstance(operation, keras.Model):
@@ -91,6 +94,17 @@ def renamed(operation: Any, name: str) -> Any:
             f"Layer {operation.name!r} ({type(operation).__name__}) cannot be copied: {error} "
             "Give it a get_config() that returns all arguments of its constructor."
         ) from None
+
+
+def _same_function(layer: Any, name: str) -> Any:
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=dict(layer.arguments),
+        name=name,
+        dtype=layer.dtype_policy,
+    )
 
 
 def give_weights(new: Any, old: Any) -> None:

@@ -17,6 +17,7 @@ from tfq_ext.errors import ModelError
 keras = need("keras", why="Rewriting a Keras model")
 
 Call = Callable[["Node", tuple[Any, ...], dict[str, Any]], Any]
+Head = Callable[["Ref", Any], Any]
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ class Flow:
         return table
 
     @cached_property
+    def heads(self) -> tuple[Ref, ...]:
+        """The model's inputs, flat."""
+        return tuple(keras.tree.flatten(self.inputs))
+
+    @cached_property
     def results(self) -> tuple[Ref, ...]:
         """The model's outputs, flat."""
         return tuple(keras.tree.flatten(self.outputs))
@@ -140,7 +146,9 @@ def read_flow(model: Any) -> Flow:
             return tensor
         kept.append(tensor)
         shape = tuple(tensor.shape)
-        new = Ref(len(refs), shape, str(tensor.dtype), str(tensor.name))
+        head = id(tensor) in {id(t) for t in inputs}  # an input is called what its layer is
+        name = tensor._keras_history.operation.name if head else tensor.name
+        new = Ref(len(refs), shape, str(tensor.dtype), str(name))
         return refs.setdefault(id(tensor), new)
 
     def structured(structure: Any) -> Any:
@@ -193,19 +201,21 @@ def _in_order(model: Any, inputs: list[Any]) -> Iterator[Any]:
             yield node
 
 
-def replay(flow: Flow, call: Call, *, name: str | None = None) -> Any:
+def replay(flow: Flow, call: Call, *, head: Head | None = None, name: str | None = None) -> Any:
     """A new functional model: `call(node, args, kwargs)` makes each call of the flow again.
 
     Args:
         flow: what to make again.
         call: gets the node and its arguments as new symbolic tensors; returns what the node's
             outputs shall be, in the same number.
+        head: gets each input's Ref and tensor; returns what its readers shall read.
         name: of the new model; the old one's by default.
     """
     inputs = keras.tree.map_structure(
         lambda ref: keras.Input(batch_shape=ref.shape, dtype=ref.dtype, name=ref.name), flow.inputs
     )
-    return keras.Model(inputs, splice(flow, inputs, call), name=name or flow.name)
+    read = inputs if head is None else keras.tree.map_structure(head, flow.inputs, inputs)
+    return keras.Model(inputs, splice(flow, read, call), name=name or flow.name)
 
 
 def splice(flow: Flow, inputs: Any, call: Call) -> Any:
