@@ -46,7 +46,10 @@ def grid_of_range(lo: Any, hi: Any, spec: QSpec) -> tuple[Any, Any]:
     width = ops.where(empty, float(spec.qmax - spec.qmin), hi - lo)
     lo = ops.where(empty, float(spec.qmin), lo)
     scale = ops.maximum(divided(width, float(spec.qmax - spec.qmin)), TINY)
-    above = ops.clip(ops.floor(0.5 - lo / scale), 0.0, float(spec.qmax - spec.qmin))
+    real = -lo / scale
+    whole = ops.floor(real)
+    above = whole + ops.cast(real - whole >= 0.5, "float32")
+    above = ops.clip(above, 0.0, float(spec.qmax - spec.qmin))
     return scale, above + float(spec.qmin)
 
 
@@ -63,18 +66,28 @@ def fake_quant(x: Any, scale: Any, zero: Any, spec: QSpec) -> Any:
 
     Source: Krishnamoorthi 1806.08342, equations 14 and 15.
     """
+    scale, zero = ops.convert_to_tensor(scale), ops.cast(zero, "float32")
     return _masked(x, scale, float(spec.qmin) - zero, float(spec.qmax) - zero)
 
 
 @ops.custom_gradient
 def _masked(x: Any, scale: Any, low: Any, high: Any) -> tuple[Any, Any]:
     def grad(*args: Any, upstream: Any = None) -> tuple[Any, ...]:
-        upstream = args[0] if upstream is None else upstream
-        inside = ops.logical_and(x >= low * scale, x <= high * scale)
-        dx = ops.where(inside, upstream, 0.0)
+        upstream = take_upstream(args, upstream)
+        dx = ops.where(inside(x, scale, low, high), upstream, 0.0)
         return dx, ops.zeros_like(scale), ops.zeros_like(low), ops.zeros_like(high)
 
     return on_grid(x, scale, low, high), grad
+
+
+def inside(x: Any, scale: Any, low: Any, high: Any) -> Any:
+    """Whether x lies in the nudged range, edges included."""
+    return ops.logical_and(x >= low * scale, x <= high * scale)
+
+
+def take_upstream(args: tuple[Any, ...], upstream: Any) -> Any:
+    """The incoming gradient: torch passes it by name, TensorFlow and JAX as the only argument."""
+    return args[0] if upstream is None else upstream
 
 
 def on_grid(x: Any, scale: Any, low: Any, high: Any) -> Any:
@@ -87,8 +100,7 @@ def straight_through(x: Any, y: Any) -> tuple[Any, Any]:
     """Forward y, backward as if it were x: for grids that follow the values and clip nothing."""
 
     def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
-        upstream = args[0] if upstream is None else upstream
-        return upstream, ops.zeros_like(y)
+        return take_upstream(args, upstream), ops.zeros_like(y)
 
     return ops.add(y, 0.0), grad
 
@@ -115,46 +127,3 @@ def _fused(x: Any, lo: Any, hi: Any, bits: int) -> Any:
     hi = tf.where(empty, 2.0 ** (bits - 1) - 1.0, hi)
     lo, hi = tf.stop_gradient(lo), tf.stop_gradient(hi)
     return tf.quantization.fake_quant_with_min_max_vars(x, lo, hi, num_bits=bits)
-
-
-def lsq(x: Any, scale: Any, spec: QSpec) -> Any:
-    r"""Fake quantization that also tells the scale how to move.
-
-    .. math:: \frac{\partial \hat x}{\partial s} = g \begin{cases} \mathrm{rnd}(x/s) - x/s
-        & q_{min} \le x/s \le q_{max} \\ q_{min}\ \text{or}\ q_{max} & \text{outside}
-        \end{cases}, \quad g = 1 / \sqrt{n\, q_{max}}
-
-    n counts the values that share one scale, over all samples of a batch.
-
-    Args:
-        x: float32[...].
-        scale: float32, rank of x (1 where shared) or a scalar; > 0.
-        spec: symmetric codes.
-
-    Source: Esser et al. 1902.08153 (LSQ), equations 1 to 5.
-    """
-    low, high = float(spec.qmin), float(spec.qmax)
-
-    @ops.custom_gradient
-    def mapped(x: Any, scale: Any) -> tuple[Any, Any]:
-        def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
-            upstream = args[0] if upstream is None else upstream
-            u = x * (1.0 / scale)
-            inside = ops.logical_and(u >= low, u <= high)
-            slope = ops.clip(ops.round(u), low, high) - ops.where(inside, u, 0.0)
-            ds = summed_like(upstream * slope, scale)
-            share = ops.cast(ops.size(scale), "float32") / ops.cast(ops.size(x), "float32")
-            return ops.where(inside, upstream, 0.0), ds * ops.sqrt(share / high)
-
-        return on_grid(x, scale, low, high), grad
-
-    return mapped(x, scale)
-
-
-def summed_like(values: Any, like: Any) -> Any:
-    """Sum over the axes along which `like` was broadcast; the shape of `like`."""
-    rank = len(like.shape)
-    if rank == 0:
-        return ops.sum(values)
-    axes = tuple(k for k in range(rank) if like.shape[k] == 1)
-    return ops.sum(values, axis=axes, keepdims=True)

@@ -8,13 +8,16 @@ import numpy as np
 
 from tfq_ext._optional import need
 from tfq_ext.errors import ModelError
+from tfq_ext.qat.fake_quant import grid_of_range
 from tfq_ext.spec import QParams, QSpec, Range
 
 keras = need("keras", why="Quantization-aware training")
 ops = keras.ops
+Layer: Any = keras.layers.Layer
+register: Any = keras.saving.register_keras_serializable(package="tfq_ext")
 
 
-class Quantizer(keras.layers.Layer):
+class Quantizer(Layer):
     """Maps a tensor onto a grid of integers and back to reals (fake quantization).
 
     Computes in float32 whatever the dtype policy, and returns the dtype that came in.
@@ -44,7 +47,7 @@ class Quantizer(keras.layers.Layer):
         self._spec = QSpec(bits, symmetric=symmetric, narrow=narrow)
         self.axes = None if axes is None else tuple(int(axis) for axis in axes)
         self.enabled = enabled
-        self.frozen = frozen
+        self._frozen = bool(frozen)
         self.supports_masking = True
 
     @property
@@ -69,12 +72,26 @@ class Quantizer(keras.layers.Layer):
 
     @bits.setter
     def bits(self, bits: int) -> None:
-        old, self._spec = self._spec, QSpec(bits, symmetric=self.symmetric, narrow=self.narrow)
-        if self.built:
-            self.rescale((old.qmax - old.qmin) / (self._spec.qmax - self._spec.qmin))
+        new = QSpec(bits, symmetric=self.symmetric, narrow=self.narrow)
+        self.refit(self._spec, new)
+        self._spec = new
 
-    def rescale(self, factor: float) -> None:
-        """The width of the codes changed: a leaf that stores a scale multiplies it by `factor`."""
+    @property
+    def frozen(self) -> bool:
+        """Whether ranges and scales stand still; momentum does not move them either."""
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        if bool(frozen) != self._frozen:
+            self.hold()
+        self._frozen = bool(frozen)
+
+    def refit(self, old: QSpec, new: QSpec) -> None:
+        """The codes change: a leaf that stores a scale changes it so that the range stays."""
+
+    def hold(self) -> None:
+        """`frozen` is about to change: a leaf that trains a number takes it as it is now."""
 
     def start(self, lo: Any, hi: Any) -> None:
         """Set the range before training; a leaf whose grid follows the values ignores it.
@@ -82,6 +99,16 @@ class Quantizer(keras.layers.Layer):
         Args:
             lo, hi: float32[] or float32[channels] ends; widened so that they contain 0.
         """
+
+    def start_from(self, w: Any) -> None:
+        """Set the scales by the weights themselves; their range, where a leaf knows no better.
+
+        Args:
+            w: float32 weights of the shape that the quantizer was built for.
+        """
+        real = np.asarray(w, np.float32)
+        axes = self.reduced(real.ndim)
+        self.start(real.min(axis=axes), real.max(axis=axes))
 
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """The grid that the forward map uses now.
@@ -101,17 +128,19 @@ class Quantizer(keras.layers.Layer):
             w: float32 weights.
 
         Returns:
-            int8 (int16 beyond 8 bits), shaped as w; codes * scale == call(w), bit for bit.
+            int8 (int16 beyond 8 bits), shaped as w; (codes - zero) * scale == call(w), bit for bit.
 
         Raises:
             ModelError: the forward values lie on no grid of one scale per channel.
         """
         real = ops.convert_to_numpy(self(ops.convert_to_tensor(w, "float32"), training=False))
-        scale = ops.convert_to_numpy(self.spread(self.grid(w)[0], real.ndim))
-        q = np.rint(real / scale).astype(np.int32)
-        inside = np.all((q >= self.spec.qmin) & (q <= self.spec.qmax))
-        if not (inside and np.array_equal(q.astype(np.float32) * scale, real)):
+        scale, zero = (np.asarray(self.spread(v, real.ndim)) for v in self.grid(w))
+        q = np.rint(real / scale)
+        if not np.array_equal(q.astype(np.float32) * scale, real):
             raise ModelError(f"Quantizer {self.name!r}: the weights are on no grid; is it enabled?")
+        q += zero
+        if np.any(q < self.spec.qmin) or np.any(q > self.spec.qmax):
+            raise ModelError(f"Quantizer {self.name!r}: codes {q.min()}..{q.max()} do not exist.")
         return q.astype(np.int8 if self.bits <= 8 else np.int16)
 
     def channels(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -125,12 +154,19 @@ class Quantizer(keras.layers.Layer):
         shape = [1] * rank
         for axis, size in zip(self.axes, values.shape, strict=True):
             shape[axis] = int(size)
-        return ops.reshape(values, shape)
+        return (np if isinstance(values, np.ndarray) else ops).reshape(values, shape)
 
     def reduced(self, rank: int) -> tuple[int, ...]:
         """The axes that share one scale in a tensor of `rank`."""
         kept = {axis % rank for axis in self.axes or ()}
         return tuple(axis for axis in range(rank) if axis not in kept)
+
+    def rows(self, w: Any) -> np.ndarray:
+        """Weights with what shares a scale in one row; float32[channels, n]."""
+        real = np.asarray(w, np.float32)
+        kept = [axis % real.ndim for axis in self.axes or ()]
+        moved = np.transpose(real, [*kept, *self.reduced(real.ndim)])
+        return moved.reshape(int(np.prod(self.channels(real.shape))), -1)
 
     def compute_output_shape(self, input_shape: Any, *args: Any, **kwargs: Any) -> Any:
         """That of the input."""
@@ -163,6 +199,34 @@ def checked_range(lo: Any, hi: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def grid_of(lo: float, hi: float, spec: QSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and zero point of an activation's range, as TFLite's arithmetic gives them."""
-    params = QParams.from_range(spec, Range(float(lo), float(hi)))
-    return params.scale, params.zero_point
+    """Scale and zero point of an activation's range, as the forward map makes them."""
+    low, high = ops.convert_to_tensor(lo, "float32"), ops.convert_to_tensor(hi, "float32")
+    scale, zero = grid_of_range(low, high, spec)
+    return ops.convert_to_numpy(scale), ops.convert_to_numpy(zero).astype(np.int32)
+
+
+def file_range(lo: float, hi: float, spec: QSpec) -> tuple[float, float]:
+    """The range, moved by an ulp or two where the file's arithmetic would nudge otherwise.
+
+    The graph nudges in float32 and rounds ties up, the converter in float64 and away from zero:
+    [-1.75, 125.75] has zero point -124 there and -125 here.
+
+    Returns:
+        ends for which `QParams.from_range` gives `grid_of(lo, hi)`.
+    """
+    scale, zero = grid_of(lo, hi, spec)
+    for down in range(4):
+        for up in (0, -1, 1, -2, 2):
+            ends = _moved(lo, -down), _moved(hi, up)
+            params = QParams.from_range(spec, Range.of(*ends))
+            if params.scale == scale and params.zero_point == zero:
+                return ends
+    return float(lo), float(hi)
+
+
+def _moved(end: float, ulps: int) -> float:
+    """The float32 that lies `ulps` above (below, where negative); 0 stays."""
+    value = np.float32(end)
+    for _ in range(abs(ulps) if value else 0):
+        value = np.nextafter(value, np.float32(np.inf * np.sign(ulps)))
+    return float(value)

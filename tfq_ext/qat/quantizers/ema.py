@@ -8,13 +8,13 @@ import numpy as np
 
 from tfq_ext._optional import need
 from tfq_ext.qat.fake_quant import fake_quant_range
-from tfq_ext.qat.quantizers.base import Quantizer, checked_range, grid_of
+from tfq_ext.qat.quantizers.base import Quantizer, checked_range, file_range, grid_of, register
 
 keras = need("keras", why="Quantization-aware training")
 ops = keras.ops
 
 
-@keras.saving.register_keras_serializable(package="tfq_ext")
+@register
 class EmaRange(Quantizer):
     r"""Moving average of each batch's minimum and maximum.
 
@@ -74,11 +74,12 @@ class EmaRange(Quantizer):
     def range(self) -> tuple[float, float]:
         """Minimum and maximum from which TFLite's arithmetic makes the grid."""
         ends = ops.convert_to_numpy(self.ends)
-        return float(ends[:, 0].min()), float(ends[:, 1].max())
+        return file_range(ends[:, 0].min(), ends[:, 1].max(), self.spec)
 
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and zero point of `range()`."""
-        return grid_of(*self.range(), self.spec)
+        """Scale and zero point of the range."""
+        ends = ops.convert_to_numpy(self.ends)
+        return grid_of(ends[:, 0].min(), ends[:, 1].max(), self.spec)
 
     def get_config(self) -> dict[str, Any]:
         """All arguments of the constructor."""
@@ -89,7 +90,7 @@ def _union(ends: Any) -> tuple[Any, Any]:
     return ops.min(ends[:, 0]), ops.max(ends[:, 1])
 
 
-@keras.saving.register_keras_serializable(package="tfq_ext")
+@register
 class FixedRange(Quantizer):
     """A range that never moves: softmax (0 to 255/256), sigmoid, the model's own input.
 
@@ -117,11 +118,11 @@ class FixedRange(Quantizer):
 
     def range(self) -> tuple[float, float]:
         """Minimum and maximum from which TFLite's arithmetic makes the grid."""
-        return self.min, self.max
+        return file_range(self.min, self.max, self.spec)
 
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
-        """Scale and zero point of `range()`."""
-        return grid_of(*self.range(), self.spec)
+        """Scale and zero point of the range."""
+        return grid_of(self.min, self.max, self.spec)
 
     def get_config(self) -> dict[str, Any]:
         """All arguments of the constructor."""

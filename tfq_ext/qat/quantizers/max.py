@@ -1,4 +1,4 @@
-"""Weight scales from the largest magnitude, anew at each step."""
+"""Weight scales from the weights' own extremes, anew at each step."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 
 from tfq_ext._optional import need
-from tfq_ext.qat.fake_quant import divided, on_grid, straight_through
-from tfq_ext.qat.quantizers.base import Quantizer
-from tfq_ext.spec import TINY
+from tfq_ext.qat.fake_quant import fake_quant, grid_of_range, on_grid, straight_through
+from tfq_ext.qat.quantizers.base import Quantizer, register
 
 keras = need("keras", why="Quantization-aware training")
 ops = keras.ops
 
 
-@keras.saving.register_keras_serializable(package="tfq_ext")
+@register
 class MaxScale(Quantizer):
     r"""The grid follows the weights, so nothing is clipped and every gradient passes.
 
     .. math:: s_c = \max_{i \in c} |w_i| / q_{max}, \quad
         \partial L / \partial w = \partial L / \partial \hat w
 
-    `frozen` changes nothing here: there is no state to freeze.
+    Asymmetric grids (which TFLite does not have for weights) take minimum and maximum, and mask
+    what nudging leaves outside. `frozen` changes nothing here: there is no state to freeze.
 
     Args:
         kwargs: as of Quantizer; symmetric and narrow unless told otherwise.
@@ -31,7 +31,7 @@ class MaxScale(Quantizer):
     """
 
     def __init__(self, *, symmetric: bool = True, narrow: bool = True, **kwargs: Any):
-        super().__init__(symmetric=symmetric, narrow=narrow, **kwargs)
+        super().__init__(symmetric=symmetric, narrow=narrow and symmetric, **kwargs)
         self.built = True
 
     def call(self, x: Any, training: bool | None = None, slot: int | None = 0) -> Any:
@@ -39,15 +39,22 @@ class MaxScale(Quantizer):
         if not self.enabled:
             return x
         w = ops.cast(x, "float32")
-        scale = self.spread(self._scale(w), len(w.shape))
+        scale, zero = (self.spread(part, len(w.shape)) for part in self._grid(w))
+        if not self.symmetric:
+            return ops.cast(fake_quant(w, scale, zero, self.spec), x.dtype)
         limit = float(self.spec.qmax)
         return ops.cast(straight_through(w, on_grid(w, scale, -limit, limit)), x.dtype)
 
-    def _scale(self, w: Any) -> Any:
-        bound = ops.max(ops.abs(w), axis=self.reduced(len(w.shape)))
-        return ops.maximum(divided(bound, float(self.spec.qmax)), TINY)
+    def _grid(self, w: Any) -> tuple[Any, Any]:
+        w, axes = ops.stop_gradient(w), self.reduced(len(w.shape))
+        if self.symmetric:
+            bound = ops.max(ops.abs(w), axis=axes)
+            return grid_of_range(-bound, bound, self.spec)
+        lo = ops.minimum(ops.min(w, axis=axes), 0.0)
+        return grid_of_range(lo, ops.maximum(ops.max(w, axis=axes), 0.0), self.spec)
 
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
-        """Scales of the weights x; zero points 0."""
-        scale = ops.convert_to_numpy(self._scale(ops.convert_to_tensor(x, "float32")))
-        return scale, np.zeros(scale.shape, np.int32)
+        """Scales and zero points of the weights x."""
+        parts = self._grid(ops.convert_to_tensor(x, "float32"))
+        scale, zero = map(ops.convert_to_numpy, parts)
+        return scale, zero.astype(np.int32)

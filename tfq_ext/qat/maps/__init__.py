@@ -1,0 +1,1 @@
+"""Maps with trained parameters and their pseudo-gradients, in keras.ops."""
