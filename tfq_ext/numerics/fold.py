@@ -91,20 +91,3 @@ def fold_bias(bias: np.ndarray | None, a: np.ndarray, d: np.ndarray) -> np.ndarr
     """
     b = 0.0 if bias is None else np.asarray(bias, np.float64)
     return np.asarray(a * b + d, np.float32)
-
-
-def push_offset(kernel: np.ndarray, d: np.ndarray, axes: Sequence[int]) -> np.ndarray:
-    r"""What an offset on a layer's input channels adds to its outputs: \( \sum_{k,i} W d_i \).
-
-    Exact only where the layer pads nothing, for padding is 0, not d.
-
-    Args:
-        kernel: float[..., I, O], output channels last.
-        d: offset an input channel, float64[I].
-        axes: of the kernel that hold the input channels.
-
-    Returns:
-        float64[O].
-    """
-    moved = np.asarray(kernel, np.float64) * along(d, kernel.shape, axes)
-    return np.asarray(moved.reshape(-1, kernel.shape[-1]).sum(axis=0))

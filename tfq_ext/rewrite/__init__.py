@@ -9,12 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfq_ext.rewrite.equalization import equalize as equalize
     from tfq_ext.rewrite.fold import fold_batch_norm as fold_batch_norm
+    from tfq_ext.rewrite.statistics import reestimate_batch_norm as reestimate_batch_norm
+    from tfq_ext.rewrite.table import REWRITES as REWRITES
     from tfq_ext.rewrite.uncap import relu6_to_relu as relu6_to_relu
 
 _WHERE = {
+    "equalize": "equalization",
     "fold_batch_norm": "fold",
+    "reestimate_batch_norm": "statistics",
     "relu6_to_relu": "uncap",
+    "REWRITES": "table",
 }
 
 __all__ = sorted(_WHERE)

@@ -146,9 +146,7 @@ def read_flow(model: Any) -> Flow:
             return tensor
         kept.append(tensor)
         shape = tuple(tensor.shape)
-        head = id(tensor) in {id(t) for t in inputs}  # an input is called what its layer is
-        name = tensor._keras_history.operation.name if head else tensor.name
-        new = Ref(len(refs), shape, str(tensor.dtype), str(name))
+        new = Ref(len(refs), shape, str(tensor.dtype), _name_of(tensor))
         return refs.setdefault(id(tensor), new)
 
     def structured(structure: Any) -> Any:
@@ -166,6 +164,12 @@ def read_flow(model: Any) -> Flow:
     )
     outputs = structured(_structure(model, "output", list(model.outputs)))
     return Flow(str(model.name), heads, outputs, nodes)
+
+
+def _name_of(tensor: Any) -> str:
+    """Keras' name of a tensor; an input is called what its layer is."""
+    operation = tensor._keras_history.operation
+    return str(operation.name if isinstance(operation, keras.layers.InputLayer) else tensor.name)
 
 
 def _structure(model: Any, which: str, flat: list[Any]) -> Any:

@@ -83,8 +83,8 @@ def _holds(part: Any, name: str, value: Any) -> bool:
 
 
 def is_own(layer: Any) -> bool:
-    """Whether a layer's class is Keras' own, so that its call holds no surprises."""
-    return type(layer).__module__.partition(".")[0] == "keras"
+    """Whether a layer's class is Keras' or ours, so that its call holds no surprises."""
+    return type(layer).__module__.partition(".")[0] in ("keras", "tfq_ext")
 
 
 def speaks_of_relu6(layer: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,19 +80,17 @@ def with_bias(config: dict[str, Any], layer: Any) -> dict[str, Any]:
     return {**config, "use_bias": True}
 
 
-def is_plain(layer: Any) -> str:
-    """Why a linear layer's kernel cannot be rewritten; "" if it can."""
-    return next((reason for holds, reason in _OBSTACLES if holds(layer)), "")
+def is_plain(layer: Any, *, activation: bool = False) -> str:
+    """Why a linear layer's kernel cannot be rewritten; "" if it can.
 
-
-_OBSTACLES: tuple[tuple[Callable[[Any], bool], str], ...] = (
-    (
-        lambda layer: getattr(layer, "quantization_mode", None) is not None,
-        "it is quantized already",
-    ),
-    (lambda layer: getattr(layer, "lora_enabled", False), "it has LoRA weights; merge them first"),
-    (
-        lambda layer: layer.activation is not keras.activations.linear,
-        "its own activation stands before the normalization",
-    ),
-)
+    Args:
+        layer: in the table.
+        activation: whether it may have one of its own.
+    """
+    if getattr(layer, "quantization_mode", None) is not None:
+        return "it is quantized already"
+    if getattr(layer, "lora_enabled", False):
+        return "it has LoRA weights; merge them first"
+    if not activation and layer.activation is not keras.activations.linear:
+        return "its own activation stands before the normalization"
+    return ""
