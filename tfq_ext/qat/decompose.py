@@ -12,7 +12,7 @@ import numpy as np
 
 from tfq_ext._optional import need
 from tfq_ext.qat.kinds import FUSED, KINDS, activation_name
-from tfq_ext.qat.layers import ChannelScale
+from tfq_ext.qat.layers import ChannelScale, ReciprocalRoot
 from tfq_ext.rewrite.copies import Copies
 from tfq_ext.rewrite.flat import follow
 from tfq_ext.rewrite.graph import Node, read_flow, replay, splice
@@ -182,12 +182,29 @@ def _layer_norm(layer: Any, copies: Copies) -> Parts:
         gamma = np.ones(channels.shape, np.float32) if layer.gamma is None else _array(layer.gamma)
         beta = np.zeros(channels.shape, np.float32) if layer.beta is None else _array(layer.beta)
         affine = _part(copies, ChannelScale, [gamma, beta], layer.name)
+    root = ReciprocalRoot(layer.epsilon, name=copies.free_name(f"{layer.name}_root"))
 
     def call(x: Any) -> Any:
         centered = ops.subtract(x, ops.mean(x, axis=-1, keepdims=True))
         spread = ops.mean(ops.multiply(centered, centered), axis=-1, keepdims=True)
-        y = ops.multiply(centered, ops.rsqrt(ops.add(spread, layer.epsilon)))
+        y = ops.multiply(centered, root(ops.add(spread, layer.epsilon)))
         return y if affine is None else affine(y)
+
+    return call
+
+
+def _over_time(layer: Any, copies: Copies) -> Parts:
+    """The inner layer on all steps as one batch: (N, T, ...) -> (N T, ...) -> (N, T, ...)."""
+    make = _parts_of(layer.layer)
+    inner = make(layer.layer, copies) if make is not None else None
+
+    def call(x: Any, **kwargs: Any) -> Any:
+        if x.shape[1] is None:
+            return copies.of(layer, (x,), kwargs)
+        steps = int(x.shape[1])
+        flat = ops.reshape(x, (-1, *x.shape[2:]))
+        y = inner(flat) if inner else copies.of(layer.layer, (flat,), {}, layer.name)
+        return ops.reshape(y, (-1, steps, *y.shape[1:]))
 
     return call
 
@@ -228,4 +245,5 @@ DECOMPOSED: dict[str, Callable[[Any, Copies], Parts]] = {
     ),
     "LayerNormalization": _layer_norm,
     "MultiHeadAttention": _attention,
+    "TimeDistributed": _over_time,
 }

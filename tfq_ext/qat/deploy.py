@@ -12,7 +12,7 @@ from tfq_ext._optional import need
 from tfq_ext.errors import ModelError
 from tfq_ext.qat.conv_bn import FoldedBatchNorm
 from tfq_ext.qat.kinds import channel_axes
-from tfq_ext.qat.layers import ChannelScale, Quantized
+from tfq_ext.qat.layers import ChannelScale, Quantized, ReciprocalRoot
 from tfq_ext.qat.quantizers import Quantizer
 from tfq_ext.rewrite.copies import Copies
 from tfq_ext.rewrite.graph import Node, read_flow, replay
@@ -81,6 +81,10 @@ class _Rounded(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         tf = need("tensorflow", why="Exporting a QAT model")
         return tf.quantization.fake_quant_with_min_max_args(x, *self.ends, num_bits=8)
+
+    def compute_output_spec(self, x: Any) -> Any:
+        """The input's; Keras calls some products sparse that never are."""
+        return keras.KerasTensor(x.shape, dtype="float32")
 
 
 def deploy(qat: Any) -> Deployed:
@@ -224,14 +228,21 @@ def _trained(
     rows = np.transpose(codes, (*axes, *rest)).reshape(channels, -1)
     real = _real(quantizer, codes, scale, weight)
     level = float(sqnr_db(weight, real))
-    return TrainedWeight(layer.name, rows, scale.reshape(-1) if scale.ndim else scale, quantizer.bits, level)
+    return TrainedWeight(
+        layer.name, rows, scale.reshape(-1) if scale.ndim else scale, quantizer.bits, level
+    )
 
 
 def _numpy(variable: Any) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
+def _root(layer: Any, copies: Copies, result: Deployed) -> Any:
+    return keras.ops.rsqrt
+
+
 _PLAIN: dict[type, Callable[[Any, Copies, Deployed], Any]] = {
     Quantized: _quantized,
     FoldedBatchNorm: _folded,
+    ReciprocalRoot: _root,
 }

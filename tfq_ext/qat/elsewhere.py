@@ -52,7 +52,6 @@ def child(folder: str) -> None:
     """Runs in the child: read the model, write what was asked for."""
     import keras
 
-    import tfq_ext.qat.layers  # registers the layers
     from tfq_ext.qat.deploy import deploy
 
     deployed = deploy(keras.models.load_model(Path(folder) / _MODEL, compile=False))

@@ -66,6 +66,33 @@ class ChannelScale(keras.layers.Layer):
 
 
 @register
+class ReciprocalRoot(keras.layers.Layer):
+    r"""\( 1 / \sqrt{\max(x, floor)} \): RSQRT of a variance plus epsilon.
+
+    A grid may round so small a sum to 0; the kernel then gives its highest code.
+
+    Args:
+        floor: epsilon, below which no float value lies.
+    """
+
+    def __init__(self, floor: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.floor = float(floor)
+
+    def call(self, x: Any) -> Any:
+        """Element by element."""
+        return keras.ops.rsqrt(keras.ops.maximum(x, self.floor))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The input's."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """All arguments."""
+        return {**super().get_config(), "floor": self.floor}
+
+
+@register
 class Quantized(keras.layers.Layer):
     """A layer that computes with fake-quantized weights; its float weights are what is trained.
 

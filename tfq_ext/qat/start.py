@@ -13,7 +13,7 @@ from tfq_ext.errors import DataError
 from tfq_ext.qat.batches import batches
 from tfq_ext.qat.layers import qat_layers, quantizers_of
 from tfq_ext.qat.quantizers import Quantizer
-from tfq_ext.rewrite.graph import is_functional, read_flow
+from tfq_ext.rewrite.graph import is_functional
 from tfq_ext.rounding import weight_params
 from tfq_ext.spec import Range
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfq_ext.emit.to_float.densify import dense
+from tfq_ext.emit.to_float.moved import complete_pairs, move_floats
 from tfq_ext.emit.to_float.quantized import carries_fake_quant
 from tfq_ext.emit.to_float.request import Converted, Request
 from tfq_ext.errors import ModelError
@@ -53,9 +54,12 @@ def fold_constants(model: Model) -> list[str]:
     done: Counter[str] = Counter()
     for graph in model.graphs:
         done["sparse"] += _unsparse(graph)
+        if keep_codes:
+            move_floats(graph)
+            complete_pairs(graph)
         done += _fold_graph(graph, keep_codes)
-        _drop_unread(graph)
-    _empty_unused_buffers(model)
+        drop_unread(graph)
+    empty_unused_buffers(model)
     notes = {
         "sparse": "sparse constants made dense",
         HALF: "float16 constants made float32",
@@ -147,7 +151,7 @@ def _decode(codes: np.ndarray, scale: np.ndarray, q: Any, name: str) -> np.ndarr
     return np.asarray(scale.reshape(shape if codes.ndim else ()) * shifted.astype(np.float32))
 
 
-def _drop_unread(graph: Graph) -> None:
+def drop_unread(graph: Graph) -> None:
     """Remove the tensors that no op, input, output or signature names any more."""
     fields = [(op, n) for op in graph.ops for n in ("inputs", "outputs", "intermediates")]
     fields += [(graph.tree, "inputs"), (graph.tree, "outputs")]
@@ -171,7 +175,7 @@ def _drop_unread(graph: Graph) -> None:
     graph.changed()
 
 
-def _empty_unused_buffers(model: Model) -> None:
+def empty_unused_buffers(model: Model) -> None:
     used = {t.buffer for g in model.graphs for t in g.tensors}
     used |= {m.buffer for m in model.tree.metadata or ()} | {NO_BUFFER}
     used |= set(model.tree.metadataBuffer if model.tree.metadataBuffer is not None else ())
