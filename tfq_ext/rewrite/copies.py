@@ -85,15 +85,31 @@ def renamed(operation: Any, name: str) -> Any:
     if type(operation) is keras.layers.Lambda:  # Keras refuses to make one from its config
         return _same_function(operation, name)
     try:
-        config = operation.get_config()
         if isinstance(operation, keras.Model):
             return copy_model(operation, name=name)
-        return type(operation).from_config({**config, "name": name})
+        return _from_config(operation, name)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ModelError(
             f"Layer {operation.name!r} ({type(operation).__name__}) cannot be copied: {error} "
             "Give it a get_config() that returns all arguments of its constructor."
         ) from None
+
+
+def _from_config(layer: Any, name: str) -> Any:
+    """The layer by its config; an activation that no config can hold (a lambda) is carried over."""
+    function = getattr(layer, "activation", None)
+    try:
+        return type(layer).from_config({**layer.get_config(), "name": name})
+    except (TypeError, ValueError):
+        if not callable(function) or isinstance(function, keras.layers.Layer):
+            raise
+    try:
+        layer.activation = keras.activations.linear
+        new = type(layer).from_config({**layer.get_config(), "name": name})
+    finally:
+        layer.activation = function
+    new.activation = function
+    return new
 
 
 def _same_function(layer: Any, name: str) -> Any:

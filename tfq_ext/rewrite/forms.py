@@ -134,22 +134,45 @@ def hard_context(node: Node, flow: Flow, *, alone: bool = True) -> str:
     Returns:
         A reason in words; "" if it stands for itself.
     """
-    before = [flow.producer.get(ref) for ref in node.inputs] if alone else []
-    knees = [b for b in before if b is not None and b.kind in ALONE and rectifies(b)]
-    before += [flow.producer.get(ref) for knee in knees for ref in knee.inputs]
-    if any(b is not None and _adds_three(b) for b in before):
+    if alone and _offset(node, flow):
         return "it reads x + 3: part of a hard-sigmoid or hard-swish"
-    after = _readers(node, flow)
-    if any(_sixth(reader) for reader in after):
+    if any(_sixth(reader) for reader in _readers(node, flow)):
         return "what reads it divides by 6: part of a hard-sigmoid or hard-swish"
     return ""
 
 
 def _readers(node: Node, flow: Flow) -> list[Node]:
-    """What reads a call's output, also through max(x, 0) and products with another tensor."""
+    """What reads a call's output, also through max(x, 0) and products with another tensor.
+
+    Not through the product with the gate of a hard-swish: there the call is the x that is gated.
+    """
     near = flow.consumers.get(node.output, [])
-    through = [n for n in near if (n.kind == "Multiply" and len(n.inputs) == 2) or rectifies(n)]
+    through = [n for n in near if rectifies(n) or (_is_product(n) and not _gated(n, node, flow))]
     return near + [far for n in through for far in flow.consumers.get(n.output, [])]
+
+
+def _is_product(node: Node) -> bool:
+    return node.kind == "Multiply" and len(node.inputs) == 2
+
+
+def _gated(product: Node, node: Node, flow: Flow) -> bool:
+    """Whether the other factor of a product is a ReLU6 of x + 3."""
+    others = [flow.producer.get(ref) for ref in product.inputs if ref not in node.results]
+    return any(
+        other.kind in FORMS
+        and FORMS[other.kind][0](other, flow) is not None
+        and _offset(other, flow)
+        for other in others
+        if other is not None
+    )
+
+
+def _offset(node: Node, flow: Flow) -> bool:
+    """Whether a ReLU6, or the max(x, 0) before it, reads x + 3."""
+    before = [flow.producer.get(ref) for ref in node.inputs]
+    knees = [b for b in before if b is not None and b.kind in ALONE and rectifies(b)]
+    before += [flow.producer.get(ref) for knee in knees for ref in knee.inputs]
+    return any(b is not None and _adds_three(b) for b in before)
 
 
 def _adds_three(node: Node) -> bool:
