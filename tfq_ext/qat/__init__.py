@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfq_ext.qat.build import quantize_aware as quantize_aware
-    from tfq_ext.qat.export import export as export
+    from tfq_ext.qat.to_file import export as export
 
 _WHERE = {
-    "export": "export",
+    "export": "to_file",
     "quantize_aware": "build",
 }
 __all__ = sorted(_WHERE)

@@ -157,8 +157,9 @@ class _Builder:
 
     def _call(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         layer = node.operation
-        if self.copies.made(layer) is not None:
-            return self.copies.made(layer)(*args, **kwargs)
+        made: Any = self.copies.made(layer)
+        if made is not None:
+            return made(*args, **kwargs)
         norm = self._norm_of(node)
         if norm is not None:
             return self._with_norm(node, norm, args[0])
@@ -223,9 +224,10 @@ class _Builder:
 
     def _with_norm(self, node: Node, norm_node: Node, x: Any) -> Any:
         layer, norm = node.operation, norm_node.operation
-        config = {**layer.get_config(), "use_bias": False}
-        if "bias_regularizer" in config:
-            config |= {"bias_regularizer": None, "bias_constraint": None}
+        off = {"use_bias": False, "bias_axes": None}
+        off |= {"bias_regularizer": None, "bias_constraint": None}
+        config = layer.get_config()
+        config |= {name: value for name, value in off.items() if name in config}
         new = self._folded(node, type(layer).from_config(config), norm)
         y = new(x)
         new.layer.set_weights([_numpy(layer.kernel)])

@@ -42,9 +42,9 @@ class Wishes:
 
     def weight_quantizer(self, layer: Any, variable: str, choice: OpChoice, name: str) -> Any:
         """The quantizer of one weight."""
-        kind = self.weights or ("max" if choice.weight_bits >= BY_LARGEST else "lsq")
+        bits = choice.weight_bits if kind_of(layer).int4 else 8
+        kind = self.weights or ("max" if bits >= BY_LARGEST else "lsq")
         axes = channel_axes(layer, variable) if choice.per_channel else ()
-        bits = choice.weight_bits if kind_of(layer).fuses else 8
         return WEIGHT_QUANTIZERS[kind](bits=bits, axes=axes or None, name=name)
 
     def activation_quantizer(self, name: str, bits: int, slots: int) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 from tfq_ext._optional import need
 from tfq_ext.errors import SpecError
 from tfq_ext.qat.kinds import channel_axes
-from tfq_ext.qat.layers import deserialize, register, serialize
+from tfq_ext.qat.layers import Layer, deserialize, register, serialize
 from tfq_ext.qat.substitute import call_with
 
 keras = need("keras", why="Quantization-aware training")
@@ -31,7 +31,7 @@ MODES = ("corrected", "naive")
 
 
 @register
-class FoldedBatchNorm(keras.layers.Layer):
+class FoldedBatchNorm(Layer):
     r"""Conv, depthwise, transposed or dense layer with the BatchNormalization behind it.
 
     Args:

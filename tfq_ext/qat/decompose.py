@@ -151,7 +151,7 @@ def _scaled(scale: Any, offset: Any) -> Callable[[Any, Copies], Parts]:
     """A layer that is one factor and one offset a channel, by functions that read them from it."""
 
     def parts(layer: Any, copies: Copies) -> Parts:
-        held = {"name": copies.free_name(layer.name), "trainable": False}
+        held: dict[str, Any] = {"name": copies.free_name(layer.name), "trainable": False}
         part = _Part(ChannelScale(**held, dtype=layer.dtype_policy), None)
 
         def call(x: Any) -> Any:

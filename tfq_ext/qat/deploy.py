@@ -11,8 +11,9 @@ import numpy as np
 from tfq_ext._optional import need
 from tfq_ext.errors import ModelError
 from tfq_ext.qat.conv_bn import FoldedBatchNorm
+from tfq_ext.qat.dilated import Dilated, is_dilated
 from tfq_ext.qat.kinds import channel_axes
-from tfq_ext.qat.layers import ChannelScale, Quantized, ReciprocalRoot
+from tfq_ext.qat.layers import ChannelScale, Layer, Quantized, ReciprocalRoot
 from tfq_ext.qat.quantizers import Quantizer
 from tfq_ext.rewrite.copies import Copies
 from tfq_ext.rewrite.graph import Node, read_flow, replay
@@ -71,7 +72,7 @@ class Deployed:
     floats: dict[str, str] = field(default_factory=dict)
 
 
-class _Rounded(keras.layers.Layer):
+class _Rounded(Layer):
     """FAKE_QUANT, which the converter turns into QUANTIZE and DEQUANTIZE: marks where a grid is."""
 
     def __init__(self, lo: float, hi: float, **kwargs: Any) -> None:
@@ -105,7 +106,8 @@ def deploy(qat: Any) -> Deployed:
             return copies(node, args, kwargs)
         if copies.made(layer) is None:
             copies.hold(layer, make(layer, copies, result))
-        return copies.made(layer)(*args, **kwargs)
+        plain: Any = copies.made(layer)
+        return plain(*args, **kwargs)
 
     result.model = replay(read_flow(qat), call, name=qat.name)
     return result
@@ -122,7 +124,8 @@ def _activation(quantizer: Any, copies: Copies, result: Deployed) -> Any:
         lo, hi = quantizer.range()
         if lo == hi:
             raise ModelError(
-                f"Quantizer {quantizer.name!r} has no range yet: give quantize_aware data, or train."
+                f"Quantizer {quantizer.name!r} has no range yet: give quantize_aware data, "
+                "or train."
             )
         result.ranges.append(TrainedRange(quantizer.name, lo, hi, quantizer.bits))
         made = copies.hold(quantizer, _Rounded(lo, hi, name=copies.free_name(quantizer.name)))
@@ -168,7 +171,11 @@ def _quantized(layer: Any, copies: Copies, result: Deployed) -> Any:
     weights = [replaced.get(id(w), _numpy(w)) for w in inner.weights]
     if isinstance(inner, ChannelScale):
         return _channel_scale(layer.name, weights[0], _offset(weights), copies)
-    config = {**inner.get_config(), "name": copies.free_name(layer.name), "dtype": "float32"}
+    name = copies.free_name(layer.name)
+    if is_dilated(inner):
+        bias = weights[1:] or [None]
+        return _dilated(inner, weights[0], bias[0], name)
+    config = {**inner.get_config(), "name": name, "dtype": "float32"}
     return _Settled(type(inner).from_config(config), weights)
 
 
@@ -191,10 +198,17 @@ def _folded(layer: Any, copies: Copies, result: Deployed) -> Any:
     if isinstance(inner, ChannelScale):
         return _channel_scale(layer.name, kernel, offset, copies)
     name = copies.free_name(layer.name)
-    config = {**inner.get_config(), "use_bias": True, "name": name, "dtype": "float32"}
-    if type(inner).__name__ == "EinsumDense":
-        config |= {"bias_axes": config["equation"][-1]}
+    if is_dilated(inner):
+        return _dilated(inner, kernel, offset, name)
+    config = {**inner.get_config(), "name": name, "dtype": "float32"}
+    biased = {"bias_axes": config["equation"][-1]} if "equation" in config else {"use_bias": True}
+    config |= biased
     return _Settled(type(inner).from_config(config), [kernel, offset])
+
+
+def _dilated(inner: Any, kernel: np.ndarray, bias: np.ndarray | None, name: str) -> Any:
+    layer = Dilated(inner, name=name)
+    return _Settled(layer, [kernel, np.zeros(layer.channels, np.float32) if bias is None else bias])
 
 
 def _channel_scale(name: str, factor: np.ndarray, offset: np.ndarray, copies: Copies) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tfq_ext._optional import need
 from tfq_ext.emit.to_float import Pivot, to_float
 from tfq_ext.errors import ModelError
 from tfq_ext.qat.deploy import Deployed, TrainedRange, TrainedWeight
@@ -50,9 +51,8 @@ def converted_elsewhere(model: Any) -> tuple[Pivot, Deployed]:
 
 def child(folder: str) -> None:
     """Runs in the child: read the model, write what was asked for."""
-    import keras
-
-    from tfq_ext.qat.deploy import deploy
+    keras = need("keras", why="Exporting a QAT model")
+    from tfq_ext.qat.deploy import deploy  # registers the layers, too
 
     deployed = deploy(keras.models.load_model(Path(folder) / _MODEL, compile=False))
     pivot = to_float(deployed.model)
@@ -61,10 +61,10 @@ def child(folder: str) -> None:
 
 
 def _write(folder: Path, deployed: Deployed) -> None:
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for k, weight in enumerate(deployed.weights):
         arrays |= {f"codes{k}": weight.codes, f"scale{k}": weight.scale}
-    np.savez(folder / _ARRAYS, **arrays)
+    np.savez(folder / _ARRAYS, **arrays)  # type: ignore[arg-type]
     rest = {
         "weights": [
             {"layer": w.layer, "bits": w.bits, "sqnr_db": w.sqnr_db} for w in deployed.weights

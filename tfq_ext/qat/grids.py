@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tfq_ext.qat.kinds import Kind, is_fused_activation, kind_of
+from tfq_ext.qat.kinds import Kind, channel_axes, is_fused_activation, kind_of
 from tfq_ext.rewrite.graph import Flow, Node, Ref
 
 
@@ -120,7 +120,9 @@ def _settle(
     on_way: dict[Ref, list[tuple[Node, Ref]]] = {}
     for node, ref in edges:
         on_way.setdefault(draft.find(_floats(node.results)[0]), []).append((node, ref))
-    groups, at, into = [], {}, {}
+    groups: list[Group] = []
+    at: dict[Ref, tuple[Group, int | None]] = {}
+    into: dict[tuple[Node, Ref], tuple[Group, int | None]] = {}
     for root in dict.fromkeys([*sources, *on_way]):
         own, ways = sources.get(root, []), on_way.get(root, [])
         group = _group(flow, own, [ref for _, ref in ways], fixed, folds)
@@ -146,7 +148,7 @@ def _group(
         kind = fixed[first]
         interval = (kind.low[0], kind.top)
     name = maker.operation.name if maker is not None else first.name
-    return Group(f"{name}_range", tuple([*own, *edges]), interval, maker)
+    return Group(f"{name}_range", (*own, *edges), interval, maker)
 
 
 def foldable(flow: Flow) -> dict[Node, Node]:
@@ -169,13 +171,23 @@ def _fit(flow: Flow, before: Node, norm: Node) -> bool:
     layer, kind = before.operation, kind_of(before.operation)
     activation = getattr(layer, "activation", None)
     plain = activation is None or getattr(activation, "__name__", "") == "linear"
-    if "kernel" not in kind.weights or not plain or norm.operation.axis not in (-1, _rank(norm)):
+    if (
+        _several_axes(layer)
+        or "kernel" not in kind.weights
+        or not plain
+        or norm.operation.axis not in (-1, _rank(norm))
+    ):
         return False
     readers = [flow.only_reader(call.output) for call in flow.calls_of(layer)]
     makers = [flow.producer.get(call.inputs[0]) for call in flow.calls_of(norm.operation)]
     return all(r is not None and r.operation is norm.operation for r in readers) and all(
         m is not None and m.operation is layer for m in makers
     )
+
+
+def _several_axes(layer: object) -> bool:
+    """Whether output channels are counted along two axes, of which a norm knows the last only."""
+    return type(layer).__name__ == "EinsumDense" and len(channel_axes(layer, "kernel")) != 1
 
 
 def _rank(norm: Node) -> int:
@@ -191,6 +203,8 @@ def _hidden(flow: Flow, folds: Mapping[Node, Node]) -> frozenset[Ref]:
             fuses = kind.fuses or maker in folds or maker.kind == "BatchNormalization"
             has_own = getattr(maker.operation, "activation", None)
             plain = has_own is None or getattr(has_own, "__name__", "") == "linear"
+            if kind.op == "TRANSPOSE_CONV" and not maker.operation.use_bias and maker not in folds:
+                continue  # the converter fuses a ReLU into the bias's ADD only (TF 2.21)
             if fuses and plain and flow.only_reader(maker.output) is node:
                 hidden.add(maker.output)
     return frozenset(hidden)

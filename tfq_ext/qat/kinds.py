@@ -27,6 +27,7 @@ class Kind:
             quantized for those who read it.
         weights: variable -> axes of its output channels; () for one scale.
         fuses: LiteRT fuses a following ReLU or ReLU6.
+        int4: LiteRT's kernel takes 4-bit weights.
         low: interval that a "fixed" grid covers, lowest code to highest plus one.
         reason: why a "float" op is.
     """
@@ -35,6 +36,7 @@ class Kind:
     grid: Grid = "own"
     weights: dict[str, tuple[int, ...]] = field(default_factory=dict)
     fuses: bool = False
+    int4: bool = True
     low: tuple[float, float] = (0.0, 0.0)
     reason: str = ""
 
@@ -44,8 +46,8 @@ class Kind:
         return self.low[0] + (self.low[1] - self.low[0]) * 255 / 256
 
 
-def _linear(op: str, *axes: int) -> Kind:
-    return Kind(op, weights={"kernel": axes}, fuses=True)
+def _linear(op: str, *axes: int, int4: bool = True) -> Kind:
+    return Kind(op, weights={"kernel": axes}, fuses=True, int4=int4)
 
 
 def _each(names: str, kind: Kind) -> dict[str, Kind]:
@@ -68,15 +70,15 @@ KINDS: dict[str, Kind] = {
     # weights
     "Conv1D": _linear("CONV_2D", 2),
     "Conv2D": _linear("CONV_2D", 3),
-    "Conv3D": _linear("CONV_3D", 4),
+    "Conv3D": _linear("CONV_3D", 4, int4=False),
     "DepthwiseConv1D": _linear("DEPTHWISE_CONV_2D", 1, 2),
     "DepthwiseConv2D": _linear("DEPTHWISE_CONV_2D", 2, 3),
-    "Conv1DTranspose": _linear("TRANSPOSE_CONV", 1),
-    "Conv2DTranspose": _linear("TRANSPOSE_CONV", 2),
+    "Conv1DTranspose": _linear("TRANSPOSE_CONV", 1, int4=False),
+    "Conv2DTranspose": _linear("TRANSPOSE_CONV", 2, int4=False),
     "Dense": _linear("FULLY_CONNECTED", 1),
     "EinsumDense": _linear("FULLY_CONNECTED"),  # axes by its equation: `channel_axes`
     "ChannelScale": _linear("DEPTHWISE_CONV_2D", 0),
-    "PReLU": Kind("PRELU", weights={"alpha": ()}),
+    "PReLU": Kind("PRELU", weights={"alpha": ()}, int4=False),
     "Embedding": Kind("GATHER"),  # rounding its rows is rounding its table
     # arithmetic
     **_each("Add Subtract Multiply", FUSING),

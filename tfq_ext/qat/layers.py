@@ -12,6 +12,7 @@ from tfq_ext.qat.quantizers import Quantizer
 from tfq_ext.qat.substitute import call_with
 
 keras = need("keras", why="Quantization-aware training")
+Layer: Any = keras.layers.Layer
 register = keras.saving.register_keras_serializable(package="tfq_ext")
 
 
@@ -28,7 +29,7 @@ def deserialize(config: Any, custom_objects: Any = None) -> Any:
 
 
 @register
-class ChannelScale(keras.layers.Layer):
+class ChannelScale(Layer):
     r"""One factor a channel: \( y_c = w_c x_c + b_c \).
 
     A lone BatchNormalization, Rescaling or Normalization is one. LiteRT computes it as a 1x1
@@ -66,7 +67,7 @@ class ChannelScale(keras.layers.Layer):
 
 
 @register
-class ReciprocalRoot(keras.layers.Layer):
+class ReciprocalRoot(Layer):
     r"""\( 1 / \sqrt{\max(x, floor)} \): RSQRT of a variance plus epsilon.
 
     A grid may round so small a sum to 0; the kernel then gives its highest code.
@@ -93,7 +94,7 @@ class ReciprocalRoot(keras.layers.Layer):
 
 
 @register
-class Quantized(keras.layers.Layer):
+class Quantized(Layer):
     """A layer that computes with fake-quantized weights; its float weights are what is trained.
 
     Args:

@@ -6,7 +6,7 @@ that an op reads equals one trained weight bit for bit once both are laid out ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
 from tfq_ext.tflite.facts import WEIGHTS, WeightFact
 from tfq_ext.tflite.read import Graph, Model
 
+SAME_SCALE = 2e-6  # relative; 16 units in the last place of a float32
 _SLOPES = WeightFact(1, -1, None)  # PRELU: one scale for all
-FACTS = {**WEIGHTS, "PRELU": _SLOPES}
+FACTS: dict[str, WeightFact] = {**WEIGHTS, "PRELU": _SLOPES}
 
 
 def match_weights(
@@ -35,16 +36,16 @@ def match_weights(
         tensor = int(op.inputs[fact.weight])
         values = graph.constant(tensor)
         assert values is not None
-        weight = known.get(_key(_rows(values, fact.axis)))
-        if weight is not None:
-            found[graph.name(tensor)] = weight, _codes(weight, values.shape, fact.axis)
+        match = known.get(_key(_rows(values, fact.axis)))
+        if match is not None:
+            found[graph.name(tensor)] = match, _codes(match, values.shape, fact.axis)
     return found
 
 
 def weighted_ops(pivot: Model) -> Iterator[tuple[Graph, Any, WeightFact]]:
     """Every op that reads a float constant as its weight."""
     for graph, _, op, code in pivot.walk():
-        fact = FACTS[code] if code in FACTS else None
+        fact = FACTS.get(code)
         if fact is None or len(op.inputs) <= fact.weight:
             continue
         tensor = int(op.inputs[fact.weight])
@@ -80,20 +81,35 @@ def _codes(weight: TrainedWeight, shape: tuple[int, ...], axis: int) -> WeightCo
 
 
 def exact_ranges(
-    absorbed: dict[str, Range], trained: Iterable[TrainedRange]
+    absorbed: Mapping[str, Range], trained: Iterable[TrainedRange]
 ) -> dict[str, tuple[TrainedRange | None, Range]]:
     """Tensor name -> the quantizer that stood there, and its raw range.
+
+    The converter computes FAKE_QUANT's grid in another order of operations: a few units in the
+    last place of the scale, and the zero point where it lies at a tie.
 
     Args:
         absorbed: what the pairs in the pivot say, on 8 bits.
         trained: the quantizers.
     """
-    known = {_grid(Range.of(t.min, t.max)): t for t in trained}
+    known = [(_grid(Range.of(t.min, t.max)), t) for t in trained]
     rows = {}
     for name, r in absorbed.items():
-        row = known.get(_grid(r))
+        row = _nearest(_grid(r), known)
         rows[name] = row, (r if row is None else Range.of(row.min, row.max))
     return rows
+
+
+def _nearest(
+    grid: tuple[float, int], known: list[tuple[tuple[float, int], TrainedRange]]
+) -> TrainedRange | None:
+    scale, zero = grid
+    near = [
+        (abs(s / scale - 1.0), k)
+        for k, ((s, z), _) in enumerate(known)
+        if abs(s / scale - 1.0) < SAME_SCALE and abs(z - zero) <= 1
+    ]
+    return known[min(near)[1]][1] if near else None
 
 
 def _grid(r: Range) -> tuple[float, int]:

@@ -20,7 +20,7 @@ from tfq_ext.qat.deploy import Deployed, TrainedRange, TrainedWeight, deploy
 from tfq_ext.qat.elsewhere import converted_elsewhere
 from tfq_ext.qat.layers import qat_layers
 from tfq_ext.qat.match import exact_ranges, match_weights, weighted_ops
-from tfq_ext.recipe import Recipe
+from tfq_ext.recipe import Recipe, load_recipe
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.ranges import RangeChoice
 from tfq_ext.report.collect import account_of
@@ -81,7 +81,7 @@ def export(
         input_type=input_type,
         output_type=output_type,
     )
-    recipe = Recipe(input_type=input_type, output_type=output_type)
+    recipe = load_recipe({"input_type": input_type, "output_type": output_type})
     return _finish(replace(pivot, model=graph), plan, trained, ranges, recipe, deployed)
 
 
@@ -103,7 +103,7 @@ class _Range:
 class _Trained:
     """What was trained, by the pivot's names."""
 
-    ranges: Mapping[str, _Range]
+    ranges: dict[str, _Range]
     weights: Mapping[str, tuple[TrainedWeight, WeightCodes]]
     keep_float: Mapping[str, str]
     int16: frozenset[str]
