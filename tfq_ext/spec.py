@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -167,3 +168,48 @@ class QParams:
 
 
 TINY = 1e-9  # floor for scales of constant tensors; LiteRT refuses scale 0
+_ULPS = (0, 1, -1, 2, -2, 3, -3)
+
+
+def range_for(params: QParams) -> Range:
+    """The range from which `QParams.from_range` makes this very grid; its inverse.
+
+    About one float32 scale in 240 is the quotient of no float32 width by 255 (and one in 32768
+    that of none by 32767): its neighbour, one unit in the last place away, is made instead.
+
+    Args:
+        params: one scale, at least `TINY`.
+
+    Raises:
+        SpecError: a scale per channel, or one below `TINY`.
+    """
+    spec = params.spec
+    if params.scale.ndim or params.scale < np.float32(TINY):
+        raise SpecError(f"A range has one scale, at least {TINY:g}; got {params.scale}.")
+    s, z = params.scale, int(params.zero_point)
+    best = (np.inf, params.range)
+    for found in _candidates(spec, float(s), z):
+        made = QParams.from_range(spec, found)
+        if int(made.zero_point) == z:
+            best = min(best, (abs(float(made.scale) - float(s)), found), key=lambda row: row[0])
+        if best[0] == 0.0:
+            break
+    return best[1]
+
+
+def _candidates(spec: QSpec, s: float, z: int) -> Iterator[Range]:
+    """Ranges within a few units in the last place of the one that real arithmetic gives."""
+    if spec.symmetric:
+        for bound in _near(s * spec.qmax):
+            yield Range(-bound, bound)
+        return
+    for width in _near(s * (spec.qmax - spec.qmin)):
+        for lo in _near((spec.qmin - z) * s):
+            for hi in _near(width + lo):
+                yield Range.of(lo, hi)
+
+
+def _near(x: float) -> list[float]:
+    """`x` in float32, then its neighbours, nearest first; 0 stays alone."""
+    bits = np.float32(x).view(np.int32)
+    return [float((bits + k).view(np.float32)) for k in _ULPS] if x else [0.0]

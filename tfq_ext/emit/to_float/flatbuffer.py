@@ -176,6 +176,7 @@ def drop_unread(graph: Graph) -> None:
 
 
 def empty_unused_buffers(model: Model) -> None:
+    """Forget the bytes that no tensor and no metadata names any more."""
     used = {t.buffer for g in model.graphs for t in g.tensors}
     used |= {m.buffer for m in model.tree.metadata or ()} | {NO_BUFFER}
     used |= set(model.tree.metadataBuffer if model.tree.metadataBuffer is not None else ())
