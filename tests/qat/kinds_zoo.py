@@ -51,7 +51,7 @@ def randomised(norm: keras.layers.BatchNormalization, seed: int = 3) -> None:
 
 def mobile(*, cap: float | None = None, size: int = 16, momentum: float = 0.9) -> keras.Model:
     """Convolution, depthwise block with a residual, lone BatchNormalization, pooling, dense."""
-    x = y = keras.Input((size, size, 3), name="image")
+    x = y = trunk = keras.Input((size, size, 3), name="image")
     for k, (filters, kernel, stride) in enumerate([(8, 3, 2), (24, 1, 1)]):
         y = L.Conv2D(filters, kernel, stride, "same", use_bias=bool(k), name=f"conv{k}")(y)
         y = L.ReLU(cap)(L.BatchNormalization(momentum=momentum, name=f"norm{k}")(y))

@@ -93,7 +93,7 @@ def test_frozen_statistics_do_not_move(kind):
 
 
 def rounded_kernel(folded, x):
-    """What the layer convolves with in training, by an input that shows it: seen at the quantizer."""
+    """What the layer convolves with in training, as seen at the quantizer."""
     seen = []
     call = folded.quantizers["kernel"].call
 

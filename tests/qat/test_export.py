@@ -77,7 +77,7 @@ def keras_codes(model):
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("norm", [True, False])
 def test_codes_and_scales_are_the_trained_ones(kind, bits, norm):
-    model, x = trained(one_layer(kind, norm=norm), weight_bits=bits)
+    model, _ = trained(one_layer(kind, norm=norm), weight_bits=bits)
     result = qat.export(model)
     ((_, stored, scales),) = stored_codes(result.content)
     ((wanted, wanted_scales),) = keras_codes(model)
@@ -108,7 +108,7 @@ def test_a_network_predicts_what_it_was_trained_to(bits):
 
 
 def test_every_grid_is_read_back():
-    model, x = trained(mobile())
+    model, _ = trained(mobile())
     result = qat.export(model)
     assert result.account.read_back == (
         "6 weight tensors, 9 activation grids and 6 biases read back equal"
@@ -189,7 +189,8 @@ x = np.load(sys.argv[2])
 if len(sys.argv) > 4:
     keras.utils.set_random_seed(3)
     model.compile(keras.optimizers.SGD(1e-3), "mse")
-    model.fit(x, np.zeros((len(x), 5), np.float32), epochs=1, batch_size=8, verbose=0, shuffle=False)
+    y = np.zeros((len(x), 5), np.float32)
+    model.fit(x, y, epochs=1, batch_size=8, verbose=0, shuffle=False)
     model.save(sys.argv[4])
 qat.export(model).save(sys.argv[3])
 print(json.dumps({"backend": keras.backend.backend()}))

@@ -95,7 +95,7 @@ def deploy(qat: Any) -> Deployed:
         ModelError: weights that lie on no grid; quantizers that are switched off.
     """
     result = Deployed(None)
-    copies = Copies()
+    copies = Copies(dtype="float32")
 
     def call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         layer = node.operation
@@ -173,8 +173,7 @@ def _quantized(layer: Any, copies: Copies, result: Deployed) -> Any:
         return _channel_scale(layer.name, weights[0], _offset(weights), copies)
     name = copies.free_name(layer.name)
     if is_dilated(inner):
-        bias = weights[1:] or [None]
-        return _dilated(inner, weights[0], bias[0], name)
+        return _dilated(inner, weights[0], weights[1] if len(weights) > 1 else None, name)
     config = {**inner.get_config(), "name": name, "dtype": "float32"}
     return _Settled(type(inner).from_config(config), weights)
 

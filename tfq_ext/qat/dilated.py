@@ -1,6 +1,6 @@
 """Dilated convolutions as one op: Keras' own become SPACE_TO_BATCH_ND, CONV_2D, BATCH_TO_SPACE_ND.
 
-Between those no rounding was trained, and the converter (TF 2.21) fuses neither bias nor ReLU there.
+No rounding was trained between those, and the converter (TF 2.21) fuses no bias or ReLU there.
 """
 
 from __future__ import annotations

@@ -13,9 +13,14 @@ keras = need("keras", why="Copying a Keras model")
 
 
 class Copies:
-    """Copies each operation once, however often it is called; a shared layer stays shared."""
+    """Copies each operation once, however often it is called; a shared layer stays shared.
 
-    def __init__(self) -> None:
+    Args:
+        settings: what is different in every layer's config, for example its dtype.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
         self._made: dict[int, Any] = {}
         self._kept: list[Any] = []
         self._names: set[str] = set()
@@ -37,7 +42,7 @@ class Copies:
         new = self._made.get(id(operation))
         if new is not None:
             return new(*args, **kwargs)
-        new = renamed(operation, self.free_name(operation.name, scope))
+        new = renamed(operation, self.free_name(operation.name, scope), **self.settings)
         self.hold(operation, new)
         outputs = new(*args, **kwargs)
         if not isinstance(operation, keras.Model):  # copied with its weights
@@ -46,7 +51,7 @@ class Copies:
 
     def inside(self) -> Copies:
         """For a nested model: shared layers stay shared across both, names are its own."""
-        child = Copies()
+        child = Copies(**self.settings)
         child._made, child._kept = self._made, self._kept
         return child
 
@@ -71,7 +76,7 @@ class Copies:
         return name
 
 
-def renamed(operation: Any, name: str) -> Any:
+def renamed(operation: Any, name: str, **settings: Any) -> Any:
     """A copy of a layer by its config, without its weights; of an operation, a fresh one.
 
     Raises:
@@ -87,7 +92,7 @@ def renamed(operation: Any, name: str) -> Any:
     try:
         if isinstance(operation, keras.Model):
             return copy_model(operation, name=name)
-        return _from_config(operation, name)
+        return _from_config(operation, {**settings, "name": name})
     except (NotImplementedError, TypeError, ValueError) as error:
         raise ModelError(
             f"Layer {operation.name!r} ({type(operation).__name__}) cannot be copied: {error} "
@@ -95,17 +100,17 @@ def renamed(operation: Any, name: str) -> Any:
         ) from None
 
 
-def _from_config(layer: Any, name: str) -> Any:
+def _from_config(layer: Any, settings: dict[str, Any]) -> Any:
     """The layer by its config; an activation that no config can hold (a lambda) is carried over."""
     function = getattr(layer, "activation", None)
     try:
-        return type(layer).from_config({**layer.get_config(), "name": name})
+        return type(layer).from_config(layer.get_config() | settings)
     except (TypeError, ValueError):
         if not callable(function) or isinstance(function, keras.layers.Layer):
             raise
     try:
         layer.activation = keras.activations.linear
-        new = type(layer).from_config({**layer.get_config(), "name": name})
+        new = type(layer).from_config(layer.get_config() | settings)
     finally:
         layer.activation = function
     new.activation = function
