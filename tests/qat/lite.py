@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -37,3 +42,18 @@ def output_step(model: keras.Model) -> float:
     from tfq_ext.qat.quantizers import Quantizer
 
     return float([x for x in model.layers if isinstance(x, Quantizer)][-1].grid()[0])
+
+
+def run_apart(code: str, *words: object, **environment: str) -> str:
+    """The last line that a script prints in a process of its own, with these helpers at hand."""
+    here = Path(__file__).parent
+    path = os.pathsep.join(map(str, (here, here.parent / "helpers")))
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.splitlines()[-1]

@@ -1,15 +1,11 @@
 """What was trained is what the file holds and computes."""
 
-import json
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from kinds_zoo import LINEAR, mobile, samples, trained_norms
-from lite import output_step, predicted, run
+from lite import output_step, predicted, run, run_apart
 
 from tfq_ext import qat
 from tfq_ext.errors import ModelError
@@ -180,7 +176,7 @@ def test_what_cannot_be_exported_says_why():
 
 
 ELSEWHERE = """
-import json, sys
+import sys
 import keras, numpy as np
 from tfq_ext import qat
 import tfq_ext.qat.layers
@@ -193,23 +189,12 @@ if len(sys.argv) > 4:
     model.fit(x, y, epochs=1, batch_size=8, verbose=0, shuffle=False)
     model.save(sys.argv[4])
 qat.export(model).save(sys.argv[3])
-print(json.dumps({"backend": keras.backend.backend()}))
+print(keras.backend.backend())
 """
 
 
-def elsewhere(backend, *words):
-    env = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    import os
-
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, *map(str, words)],
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+def elsewhere(*words):
+    return run_apart(ELSEWHERE, *words, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
 
 
 @pytest.mark.slow
@@ -219,11 +204,11 @@ def test_jax_exports_the_same_file_from_the_same_weights(tmp_path):
     model, x = trained(mobile())
     model.save(tmp_path / "qat.keras")
     np.save(tmp_path / "x.npy", x[0])
-    told = elsewhere("jax", tmp_path / "qat.keras", tmp_path / "x.npy", tmp_path / "jax.tflite")
-    assert told["backend"] == "jax"
+    words = [tmp_path / name for name in ("qat.keras", "x.npy", "jax.tflite")]
+    assert elsewhere(*words) == "jax"
     assert (tmp_path / "jax.tflite").read_bytes() == qat.export(model).content
     words = [tmp_path / name for name in ("qat.keras", "x.npy", "after.tflite", "after.keras")]
-    elsewhere("jax", *words)
+    elsewhere(*words)
     after = keras.models.load_model(tmp_path / "after.keras")
     assert (tmp_path / "after.tflite").read_bytes() == qat.export(after).content
     assert (tmp_path / "after.tflite").read_bytes() != (tmp_path / "jax.tflite").read_bytes()

@@ -8,6 +8,7 @@ from typing import Any
 
 from tfq_ext.errors import RecipeError
 from tfq_ext.qat.kinds import channel_axes, kind_of
+from tfq_ext.qat.layers import ChannelScale
 from tfq_ext.qat.quantizers import ACTIVATION_QUANTIZERS, WEIGHT_QUANTIZERS
 from tfq_ext.recipe import OpChoice, Recipe
 from tfq_ext.rewrite.graph import Flow, Node
@@ -44,6 +45,8 @@ class Wishes:
         """The quantizer of one weight."""
         bits = choice.weight_bits if kind_of(layer).int4 else 8
         kind = self.weights or ("max" if bits >= BY_LARGEST else "lsq")
+        if isinstance(layer, ChannelScale):
+            kind = "max"  # one weight a channel: exact
         axes = channel_axes(layer, variable) if choice.per_channel else ()
         return WEIGHT_QUANTIZERS[kind](bits=bits, axes=axes or None, name=name)
 

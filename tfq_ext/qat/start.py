@@ -12,35 +12,21 @@ from tfq_ext._optional import need
 from tfq_ext.errors import DataError
 from tfq_ext.qat.batches import batches
 from tfq_ext.qat.layers import qat_layers, quantizers_of
-from tfq_ext.qat.quantizers import Quantizer
+from tfq_ext.qat.quantizers import ACTIVATION_QUANTIZERS, Quantizer
 from tfq_ext.rewrite.graph import is_functional
-from tfq_ext.rounding import weight_params
 from tfq_ext.spec import Range
 
 keras = need("keras", why="Quantization-aware training")
+_FIXED = ACTIVATION_QUANTIZERS["fixed"]
 
 
 def start_weights(model: Any) -> None:
-    """Give every weight quantizer the grid of least squared error for its float weight."""
+    """Let every weight quantizer begin at its float weight: least squared error, unless told."""
     for layer in qat_layers(model):
         if isinstance(layer, Quantizer):
             continue
         for name, quantizer in layer.quantizers.items():
-            weight = layer.weight(name)
-            scale = _scales(weight, quantizer)
-            top = scale * quantizer.spec.qmax
-            quantizer.start(-top, top)
-
-
-def _scales(weight: np.ndarray, quantizer: Any) -> np.ndarray:
-    """float32[channel dims] scales by least squared error."""
-    axes = tuple(a % weight.ndim for a in quantizer.axes or ())
-    rest = [a for a in range(weight.ndim) if a not in axes]
-    rows = np.transpose(weight, (*axes, *rest))
-    shape = rows.shape[: len(axes)]
-    spec = quantizer.spec.on(0)
-    scale = weight_params(rows.reshape(int(np.prod(shape, dtype=int)), -1), spec, scale="mse").scale
-    return np.asarray(scale).reshape(shape)
+            quantizer.start_from(layer.weight(name))
 
 
 @contextmanager
@@ -82,7 +68,7 @@ def _observed(model: Any) -> Iterator[tuple[Any, Any]]:
     """(activation quantizer, symbolic tensor that goes into it), for every call that observes."""
     assert is_functional(model)
     for operation in model.operations:
-        if isinstance(operation, Quantizer):
+        if isinstance(operation, Quantizer) and not isinstance(operation, _FIXED):
             for node in operation._inbound_nodes:
                 if node.arguments.kwargs.get("slot", 0) is not None:
                     yield operation, node.input_tensors[0]
