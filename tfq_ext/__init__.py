@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfq_ext import qat as qat
+    from tfq_ext import rewrite as rewrite
     from tfq_ext.converter import TFLiteConverter as TFLiteConverter
     from tfq_ext.errors import TfqError as TfqError
     from tfq_ext.errors import TfqWarning as TfqWarning
@@ -45,11 +47,15 @@ _WHERE = {
     "make_vectors": "validation.vectors",
 }
 
+_MODULES = ("qat", "rewrite")
+
 __version__ = "0.1.0"
-__all__ = sorted([*_WHERE, "__version__"])
+__all__ = sorted([*_WHERE, *_MODULES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"tfq_ext.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'tfq_ext' has no attribute {name!r}")
     return getattr(import_module(f"tfq_ext.{_WHERE[name]}"), name)

@@ -1,4 +1,7 @@
-"""Quantization-aware training for Keras 3: train on the integers, export exactly those."""
+"""Quantization-aware training for Keras 3: train on the integers, export exactly those.
+
+Names load on first use; the first of them imports Keras, whatever its backend.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfq_ext.qat.build import quantize_aware as quantize_aware
+    from tfq_ext.qat.distill import Distiller as Distiller
+    from tfq_ext.qat.look import overview as overview
+    from tfq_ext.qat.quantizers import ACTIVATION_QUANTIZERS as ACTIVATION_QUANTIZERS
+    from tfq_ext.qat.quantizers import WEIGHT_QUANTIZERS as WEIGHT_QUANTIZERS
+    from tfq_ext.qat.schedule import Dampen as Dampen
+    from tfq_ext.qat.schedule import Freeze as Freeze
+    from tfq_ext.qat.schedule import Schedule as Schedule
+    from tfq_ext.qat.schedule import fine_tuning_rate as fine_tuning_rate
     from tfq_ext.qat.to_file import export as export
 
 _WHERE = {
+    "ACTIVATION_QUANTIZERS": "quantizers",
+    "Dampen": "schedule",
+    "Distiller": "distill",
+    "Freeze": "schedule",
+    "Schedule": "schedule",
+    "WEIGHT_QUANTIZERS": "quantizers",
     "export": "to_file",
+    "fine_tuning_rate": "schedule",
+    "overview": "look",
     "quantize_aware": "build",
 }
 __all__ = sorted(_WHERE)

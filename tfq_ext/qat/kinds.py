@@ -54,9 +54,7 @@ def _each(names: str, kind: Kind) -> dict[str, Kind]:
     return dict.fromkeys(names.split(), kind)
 
 
-_LSTM = (
-    "LiteRT's loops have no integer kernel; unroll=True gives ops that quantize, after conversion"
-)
+_LSTM = "LiteRT has no integer kernel for its loop: it trains and stays float"
 OWN = Kind()
 SAME = Kind(grid="same")
 ROUNDED = Kind(grid="rounded")
@@ -97,6 +95,13 @@ KINDS: dict[str, Kind] = {
     **_each(
         "AveragePooling1D AveragePooling2D AveragePool UpSampling2D Resizing Resize",
         ROUNDED,
+    ),
+    # one op, a grid of its own
+    **_each(
+        "relu relu6 leaky_relu hard_silu gelu elu ReLU LeakyReLU ELU Relu Relu6 LeakyRelu Elu Gelu "
+        "HardSilu Mean Sum Square Sqrt Rsqrt ReciprocalRoot Matmul Einsum Dot Abs Absolute "
+        "Negative Exp Log Divide TrueDivide GlobalAveragePooling1D GlobalAveragePooling2D Clip Power",
+        OWN,
     ),
     # prescribed grids
     **_each("Softmax Sigmoid softmax sigmoid", _UNIT),
