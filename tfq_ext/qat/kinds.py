@@ -100,7 +100,8 @@ KINDS: dict[str, Kind] = {
     **_each(
         "relu relu6 leaky_relu hard_silu gelu elu ReLU LeakyReLU ELU Relu Relu6 LeakyRelu Elu Gelu "
         "HardSilu Mean Sum Square Sqrt Rsqrt ReciprocalRoot Matmul Einsum Dot Abs Absolute "
-        "Negative Exp Log Divide TrueDivide GlobalAveragePooling1D GlobalAveragePooling2D Clip Power",
+        "Negative Exp Log Divide TrueDivide GlobalAveragePooling1D GlobalAveragePooling2D Clip "
+        "Power",
         OWN,
     ),
     # prescribed grids
