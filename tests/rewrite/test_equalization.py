@@ -138,7 +138,7 @@ def test_nested_models_are_equalized_inside():
 def test_what_happens_at_a_relu6(relu6):
     """On inputs so large that some channels exceed 6."""
     model = _chain(relu6=True)
-    data = nets.batch(model, 16, scale=60.0)
+    data = nets.batch(model, 16, scale=6000.0)
     new, report = equalize(model, data, relu6=relu6)
     assert (("conv", "flat") in _pairs(report)) == (relu6 != "skip")
     reasons = {row.path: row.reason for row in report.kept}
