@@ -25,6 +25,14 @@ from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import Choices, make_plan, op_choices
 from tfq_ext.repair.polish import JUDGES, polish
 from tfq_ext.repair.ranges import RangeChoice, choose_ranges, releases
+from tfq_ext.repair.trained import (
+    UNTRAINED,
+    Trained,
+    is_operand,
+    trained_notes,
+    trained_of,
+    unranged,
+)
 from tfq_ext.repair.weights import WeightChoice, choose_weights, layers, worth_integers
 from tfq_ext.report.collect import account_of
 from tfq_ext.result import Provenance, Result
@@ -52,6 +60,7 @@ class Calibrated:
         samples: those that are not held back.
         held_back: samples that judge `auto`'s candidates.
         fixed: input tensor -> range known from the preprocessing.
+        trained: what fake quantization in the model prescribes; None without it.
     """
 
     pivot: Pivot
@@ -61,6 +70,7 @@ class Calibrated:
     samples: Samples | None = None
     held_back: Samples | None = None
     fixed: Mapping[str, Range] = field(default_factory=dict)
+    trained: Trained | None = None
 
 
 def quantize(
@@ -78,14 +88,17 @@ def quantize(
     verbose: bool = False,
     show_progress: bool | None = None,
 ) -> Result:
-    """Quantize a float model into a verified .tflite.
+    """Quantize a model into a verified .tflite.
+
+    Fake quantization in the model (Keras layers that call tf.quantization, TFMOT) is obeyed: its
+    ranges and integers are those of the file, and samples serve only tensors without any.
 
     Args:
         model: Keras 3 or tf_keras model, .keras/.h5 path, SavedModel folder, tf.function, or a
             float .tflite (path or bytes).
         data: representative samples: arrays, .npy/.npz, image folder, tf.data, PyDataset,
             TFRecord, or a callable as TFLiteConverter takes it. Not needed by the recipes
-            "fp16", "dynamic" and "weight_only".
+            "fp16", "dynamic" and "weight_only", nor by a model trained with quantization.
         recipe: preset name, path of a TOML or JSON file, mapping, or Recipe.
         preprocess: what to do to images, for example "scale=1/255,mean=0.485,std=0.229".
         limit: use at most so many samples, drawn with the recipe's seed.
@@ -134,12 +147,14 @@ def calibrate(
     show_progress: bool | None = None,
 ) -> Calibrated:
     """Rewrite the pivot and observe the samples; arguments as for `quantize`."""
-    relu6 = ("relu6_to_relu",) if recipe.relu6 == "relu" else ()
+    model, trained = trained_of(pivot.model)
+    relu6 = ("relu6_to_relu",) if recipe.relu6 == "relu" and trained is None else ()
     exact = passes.exact(bits=recipe.activations.bits if recipe.mode == "static" else 8)
-    model, rewritten = passes.apply(pivot.model, (*exact, *relu6))
+    model, rewritten = passes.apply(model, (*exact, *relu6))
+    trained = trained and trained.on(model)
     pivot = replace(pivot, model=model)
-    if not recipe.needs_data:
-        return Calibrated(pivot, rewritten)
+    if not recipe.needs_data or (data is None and trained is not None):
+        return Calibrated(pivot, rewritten, trained=trained)
     pre = Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess
     samples = _open(model, data, recipe, pre, limit)
     kept, held_back = _split(samples, recipe)
@@ -153,7 +168,7 @@ def calibrate(
     if (sentence := contradiction(pivot, kept, stats)) is not None:
         warnings.warn(sentence, TfqWarning, stacklevel=3)
     known = pixel_ranges(model, pre)
-    return Calibrated(pivot, rewritten, stats, judged, kept, held_back, known)
+    return Calibrated(pivot, rewritten, stats, judged, kept, held_back, known, trained)
 
 
 def _open(
@@ -200,7 +215,7 @@ def finish(
     options = {"activation": recipe.activations.spec} if name == "simulate" else {}
     emitted = emit(name, model, draft.plan, **options)
     read_back = _read_back(name, emitted, model, draft.plan)
-    stayed = _float_ops(emitted, draft.plan) if EMITTERS[name].static else []
+    stayed = _float_ops(emitted, draft.plan, calibrated) if EMITTERS[name].static else []
     if recipe.strict and stayed:
         raise StrictError(_too_much_float(stayed))
     account = account_of(
@@ -239,6 +254,23 @@ class _Draft:
     used: frozenset[int]
 
 
+def _planned(
+    calibrated: Calibrated,
+    recipe: Recipe,
+    choices: Choices,
+    ranges: Sequence[RangeChoice],
+    weights: Mapping[str, WeightChoice],
+) -> Plan:
+    """The plan, with trained operands that belong to no layer (constants of ADD and MUL)."""
+    plan = make_plan(calibrated.pivot.model, recipe, choices, ranges, weights)
+    trained = calibrated.trained
+    if trained is None or recipe.mode != "static":
+        return plan
+    graphs = [g for g in calibrated.pivot.model.graphs if g.is_entry]
+    operands = {n: c for n, c in trained.weights.items() if any(is_operand(g, n) for g in graphs)}
+    return replace(plan, weights={**operands, **plan.weights}, int16=plan.int16 | trained.int16)
+
+
 def _choose(
     calibrated: Calibrated,
     recipe: Recipe,
@@ -252,25 +284,31 @@ def _choose(
     rows = [row for row in rows if worth_integers(row, recipe.mode)]
     judges = [owned(sample) for sample in held_back or ()] if held_back is not None else []
     watch = partial(progress, enabled=show_progress)
-    ranges: Sequence[RangeChoice] = []
+    ranges: list[RangeChoice] = []
     used = frozenset[int]()
+    trained = calibrated.trained or Trained()
     if calibrated.stats is not None:
-        first_guess = choose_weights(rows, _observed(calibrated.stats), recipe)
+        seen = _observed(calibrated.stats)
+        first_guess = choose_weights(rows, seen, recipe, trained.weights)
         ranges, used = choose_ranges(
             model,
             calibrated.stats,
             recipe,
             held_back=judges,
             judged=calibrated.judged,
-            int16=choices.int16,
+            int16=choices.int16 | trained.int16,
             rounded=with_codes(model, {n: w.codes for n, w in first_guess.items()}),
             fixed=calibrated.fixed,
+            trained=trained.ranges,
             threads=threads,
             watch=watch,
         )
+    if recipe.needs_data:
+        ranges += trained.rows(model, ranges)
     by_name = {name: row.range for row in ranges for name in row.tensors}
-    weights = {} if recipe.mode == "fp16" else choose_weights(rows, by_name, recipe)
-    plan = make_plan(model, recipe, choices, ranges, weights)
+    codes = trained.weights
+    weights = {} if recipe.mode == "fp16" else choose_weights(rows, by_name, recipe, codes)
+    plan = _planned(calibrated, recipe, choices, ranges, weights)
     if not (judges and recipe.mode == "static" and any(row.noise for row in ranges)):
         return _Draft(plan, ranges, weights, {}, used)
     room = max(JUDGES - len(judges), 0)
@@ -294,8 +332,10 @@ def _split(samples: Samples, recipe: Recipe) -> tuple[Samples, Samples | None]:
     return samples.split(min(max(recipe.hold_back, few), many), recipe.seed)
 
 
-def _float_ops(emitted: Emitted, plan: Plan) -> list[FloatOp]:
+def _float_ops(emitted: Emitted, plan: Plan, calibrated: Calibrated) -> list[FloatOp]:
     given = {note.tensor: note.reason for note in emitted.notes}
+    if calibrated.trained is not None and calibrated.stats is None:
+        given = dict.fromkeys(unranged(calibrated.pivot.model, plan.ranges), UNTRAINED) | given
     return float_ops(Model.parse(emitted.content), {**given, **plan.keep_float}, plan.ranges)
 
 
@@ -314,5 +354,7 @@ def _notes(calibrated: Calibrated, recipe: Recipe, used: frozenset[int]) -> list
         rows.append(Note("pass", "", f"{PASSES[name].doc}: {len(tensors)} times"))
     if calibrated.samples is not None:
         rows += [Note("samples", "", sentence) for sentence in calibrated.samples.notes]
+    if calibrated.trained is not None:
+        rows += trained_notes(calibrated.trained, recipe)
     rows += [Note("recipe", "", sentence) for sentence in recipe.unused(used)]
     return rows

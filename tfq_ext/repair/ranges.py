@@ -25,6 +25,7 @@ from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import input_tensors
 
 FLOAT = "float"  # as a calibrator: no range, so that the tensor is not quantized
+TRAINED = "trained"  # as a calibrator: by quantization-aware training
 MARGIN_16 = 4.0  # 16 bits resolve 2 bits more than needed; new images reach past the calibrated max
 CAP = 6.02  # 6 lies at the lower edge of a histogram bin whose center is 6.016
 
@@ -105,6 +106,7 @@ def choose_ranges(
     int16: frozenset[str] | None = None,
     rounded: Model | None = None,
     fixed: Mapping[str, Range] | None = None,
+    trained: Mapping[str, Range] | None = None,
     threads: int = 2,
     watch: Watch = unwatched,
 ) -> tuple[list[RangeChoice], frozenset[int]]:
@@ -119,13 +121,15 @@ def choose_ranges(
         int16: ops (by first output) with 16-bit activations; None: as the recipe says throughout.
         rounded: the pivot with rounded weights, for the quantized prefix.
         fixed: tensor name -> range that is known (exact input quantization).
+        trained: tensor name -> range from quantization-aware training; no rule overrides it.
         threads: for LiteRT.
         watch: wraps loops over samples and grids, for a progress bar.
 
     Returns:
         choices in graph order, and the indices of the recipe's rules that were used.
     """
-    drafts, used = _drafts(pivot, stats, recipe, fixed or {}, judged, int16)
+    known = _Known(fixed or {}, trained or {})
+    drafts, used = _drafts(pivot, stats, recipe, known, judged, int16)
     open_ = [d for d in drafts if d.trial is not None]
     on_prefix = [d for d in open_ if len(d.grid.sources) == 1 and walkable(d.graph)]
     _judge_apart(pivot, [d for d in open_ if d not in on_prefix], held_back, threads, watch)
@@ -206,11 +210,19 @@ def _feeds(pivot: Model, graph: Graph, samples: Iterable[Sample]) -> list[Values
     return rows
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Ranges that nobody has to choose."""
+
+    fixed: Mapping[str, Range]
+    trained: Mapping[str, Range]
+
+
 def _drafts(
     pivot: Model,
     stats: Stats,
     recipe: Recipe,
-    fixed: Mapping[str, Range],
+    known: _Known,
     judged: Stats | None = None,
     int16: frozenset[str] | None = None,
 ) -> tuple[list[_Draft], frozenset[int]]:
@@ -221,14 +233,11 @@ def _drafts(
             dist = _pooled(stats, graph, grid)
             if dist is None:
                 continue
-            calibrator, chosen, rules = _asked(graph, grid, recipe, positions)
+            names = list(_names(graph, grid.tensors))
+            calibrator, chosen, rules = _settled(graph, grid, recipe, positions, known)
             used |= rules
             if calibrator == FLOAT:
                 continue
-            names = list(_names(graph, grid.tensors))
-            known = next((fixed[n] for n in names if n in fixed), None)
-            if known is not None and chosen is None:
-                calibrator, chosen = "exact input", known
             spec = _spec(graph, grid, recipe, int16)
             draft = _Draft(graph, grid, dist, calibrator, chosen, names, spec)
             _open_question(draft, _pooled(judged, graph, grid))
@@ -261,6 +270,25 @@ def _spec(graph: Graph, grid: Grid, recipe: Recipe, int16: frozenset[str] | None
         return recipe.activations.spec
     names = {graph.name(graph.ops[k].outputs[0]) for k in makers}
     return INT16_ACTIVATION if names & int16 else INT8_ACTIVATION
+
+
+def _settled(
+    graph: Graph,
+    grid: Grid,
+    recipe: Recipe,
+    positions: Mapping[str, frozenset[str]],
+    known: _Known,
+) -> tuple[str, Range | None, frozenset[int]]:
+    """What training decided, else what the recipe wants, else what is known of the input."""
+    names = list(_names(graph, grid.tensors))
+    calibrator, chosen, rules = _asked(graph, grid, recipe, positions)
+    trained = next((known.trained[n] for n in names if n in known.trained), None)
+    if calibrator != FLOAT and trained is not None:
+        return TRAINED, trained, frozenset()
+    fixed = next((known.fixed[n] for n in names if n in known.fixed), None)
+    if fixed is not None and chosen is None and calibrator != FLOAT:
+        return "exact input", fixed, rules
+    return calibrator, chosen, rules
 
 
 def _asked(
@@ -315,7 +343,7 @@ def _choice(draft: _Draft, stats: Stats) -> RangeChoice:
     return RangeChoice(
         tensors=tuple(draft.names),
         sources=own,
-        range=_wide_enough(draft.range),
+        range=draft.range if draft.calibrator == TRAINED else _wide_enough(draft.range),
         calibrator=draft.calibrator,
         observed=Range.of(draft.dist.min, draft.dist.max),
         outside=draft.dist.outside(draft.range),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,10 @@ def worth_integers(layer: Layer, mode: str) -> bool:
 
 
 def choose_weights(
-    rows: list[Layer], ranges: Mapping[str, Range], recipe: Recipe
+    rows: list[Layer],
+    ranges: Mapping[str, Range],
+    recipe: Recipe,
+    trained: Mapping[str, WeightCodes] | None = None,
 ) -> dict[str, WeightChoice]:
     """Codes by constant name, for the layers that are not kept float.
 
@@ -92,12 +95,26 @@ def choose_weights(
         rows: from `layers`; those that share a constant share the first one's choice.
         ranges: activation ranges, for the floor that keeps the int32 bias from saturating.
         recipe: seed for rounders that draw; asymmetric weights when it simulates.
+        trained: constant -> codes from quantization-aware training, taken as they are.
     """
     chosen: dict[str, WeightChoice] = {}
     for layer in rows:
-        if not layer.choice.keep_float and layer.weight not in chosen:
+        if layer.choice.keep_float or layer.weight in chosen:
+            continue
+        if trained and layer.weight in trained:
+            chosen[layer.weight] = _as_trained(layer, trained[layer.weight])
+        else:
             chosen[layer.weight] = choose_weight(layer, ranges, recipe)
     return chosen
+
+
+def _as_trained(layer: Layer, codes: WeightCodes) -> WeightChoice:
+    """The trained codes, stored so that the op's kernel takes them."""
+    notes = ["integers as trained"]
+    if codes.stored == "int4" and not layer.fact.int4:
+        codes = replace(codes, stored="int8")
+        notes.append(f"LiteRT's {layer.code} takes no 4-bit weights: stored in 8 bits")
+    return WeightChoice(layer, codes, tuple(notes))
 
 
 def choose_weight(layer: Layer, ranges: Mapping[str, Range], recipe: Recipe) -> WeightChoice:
