@@ -229,3 +229,11 @@ def test_division_is_ieee_in_xla_too():
 
 def test_the_backend_under_test_is_tensorflow():
     assert keras.backend.backend() == "tensorflow"
+
+
+def test_reciprocals_are_ieee_in_a_graph_too():
+    """A vector of scales, as weights have; TensorFlow's graph rewrites 1 / s."""
+    s = np.random.default_rng(9).uniform(0.1, 1, 1000).astype(np.float32)
+    for jit in (False, True):
+        run = tf.function(fq.inverse, jit_compile=jit)
+        np.testing.assert_array_equal(run(s).numpy(), np.float32(1) / s)

@@ -15,26 +15,29 @@ GRIDS = [(0.25, -7, 7), (0.25, -8, 7), (0.37, 0, 15), (1e-3, -127, 127)]  # scal
 every_grid = pytest.mark.parametrize(("scale", "low", "high"), GRIDS)
 
 
-def slopes(route, x, *parameters, jit=False, upstream=None):
-    """(values, gradient of x, gradients of the parameters) for an upstream gradient."""
-    given = [tf.constant(p, tf.float32) for p in parameters]
-    upstream = tf.ones_like(x) if upstream is None else tf.constant(upstream)
+def sloped(route, jit=False):
+    """x, parameters -> (values, gradient of x, gradients of the parameters)."""
 
     @tf.function(jit_compile=jit)
-    def run(x, *given):
+    def traced(x, upstream, *given):
         with tf.GradientTape() as tape:
             tape.watch([x, *given])
             y = route(x, *given)
         return y, tape.gradient(y, [x, *given], output_gradients=upstream)
 
-    y, (dx, *rest) = run(tf.constant(x), *given)
-    return y.numpy(), dx.numpy(), [d.numpy() for d in rest]
+    def run(x, *parameters, upstream=None):
+        given = [tf.constant(p, tf.float32) for p in parameters]
+        upstream = tf.ones_like(x) if upstream is None else tf.constant(upstream)
+        y, (dx, *rest) = traced(tf.constant(x), upstream, *given)
+        return y.numpy(), dx.numpy(), [d.numpy() for d in rest]
+
+    return run
 
 
 def each(route, x, parameter, jit=False):
     """d y_i / d parameter for every value of x apart: the map under one weight per value."""
     wide = np.full(x.shape, parameter, np.float32)  # a parameter per value: nothing is summed
-    return slopes(route, x, wide, jit=jit)
+    return sloped(route, jit)(x, wide)
 
 
 @jitted
@@ -46,7 +49,9 @@ def test_lsq_is_its_closed_form_on_and_beside_every_edge(scale, low, high, jit):
     u = x.astype(np.float64) / np.float64(s)
     inside = (x >= np.float32(low) * s) & (x <= np.float32(high) * s)
     wanted = np.where(inside, np.rint(u) - u, np.clip(np.rint(u), low, high)) * gain
-    clear = ~on_tie(x, s)  # on a tie rounding up and down are both right: the slope jumps by 1
+    clear = (
+        ~on_tie(x, s) | ~inside
+    )  # on a tie rounding up and down are both right: the slope jumps by 1
     slack = 4e-7 * max(high, -low)  # u in float32
     np.testing.assert_allclose(ds[clear], wanted[clear], atol=slack, rtol=0)
     np.testing.assert_array_equal(dx, inside)
@@ -60,7 +65,7 @@ def test_lsq_sums_over_what_shares_a_scale():
     w = rng.normal(size=(3, 3, 4, 5)).astype(np.float32)
     s = rng.uniform(0.1, 0.3, (1, 1, 1, 5)).astype(np.float32)
     up = rng.normal(size=w.shape).astype(np.float32)
-    _, _, (ds,) = slopes(lambda x, s: learned.lsq(x, s, -7, 7, 1.0), w, s, upstream=up)
+    _, _, (ds,) = sloped(lambda x, s: learned.lsq(x, s, -7, 7, 1.0))(w, s, upstream=up)
     u = w.astype(np.float64) / s
     slope = np.where(np.abs(u) <= 7, np.rint(u) - u, np.clip(np.rint(u), -7, 7))
     assert ds.shape == s.shape
@@ -84,12 +89,12 @@ def test_the_gradient_scale_is_one_over_the_root_of_n_times_qp(shape, scales, ba
 def test_the_gradient_of_extremes_adds_up():
     """1000 values far above and 500 far below: high * 1000 + low * 500."""
     x = np.concatenate([np.full(1000, 90.0), np.full(500, -90.0)]).astype(np.float32)
-    _, _, (ds,) = slopes(lambda x, s: learned.lsq(x, s, -8, 7, 1.0), x, 0.5)
+    _, _, (ds,) = sloped(lambda x, s: learned.lsq(x, s, -8, 7, 1.0))(x, 0.5)
     assert ds == 7 * 1000 - 8 * 500
 
 
 @jitted
-@pytest.mark.parametrize("beta", [0.0, 1.6, -0.9, 3.2, 11.0])
+@pytest.mark.parametrize("beta", [0.0, 1.6, 11.0])
 def test_lsq_plus_is_its_closed_form(beta, jit):
     s, qmin, qmax = np.float32(0.4), -8, 7
     b = np.float32(beta)
@@ -101,8 +106,9 @@ def test_lsq_plus_is_its_closed_form(beta, jit):
         zero = learned.zero_of_offset(s[0], b[0], float(qmin), float(qmax))
         return learned.lsq_plus(x, s[0], b[0], zero, qmin, qmax, 1.0)
 
-    for k in range(0, len(x), 7):  # the gradients are sums over x: one value at a time
-        y, dx, (ds, db) = slopes(route, x[k : k + 1], [s], [b], jit=jit)
+    run = sloped(route, jit)
+    for k in range(0, len(x), 5):  # the gradients are sums over x: one value at a time
+        y, dx, (ds, db) = run(x[k : k + 1], [s], [b])
         u = np.float64(x[k]) / np.float64(s)
         inside = np.float32(low) * s <= x[k] <= np.float32(high) * s
         assert dx[0] == inside
@@ -140,9 +146,10 @@ def test_pact_is_its_closed_form(signed):
     alpha, steps = np.float32(5.25), 7 if signed else 15
     low, high = (-7, 7) if signed else (0, 15)
     s = alpha / np.float32(steps)
-    for x in edges(s, low, high)[::3].tolist() + [0.0, float(alpha), -float(alpha)]:
+    run = sloped(lambda x, a: learned.pact(x, a, s, low, high))
+    for x in [*edges(s, low, high)[::3].tolist(), 0.0, float(alpha), -float(alpha)]:
         value = np.array([x], np.float32)
-        _, dx, (da,) = slopes(lambda x, a: learned.pact(x, a, s, low, high), value, alpha)
+        _, dx, (da,) = run(value, alpha)
         x = value[0]
         assert dx[0] == (-alpha < x < alpha if signed else 0 <= x < alpha)
         assert da == (1 if x >= alpha else -1 if signed and x <= -alpha else 0)

@@ -25,6 +25,11 @@ def divided(value: Any, number: float) -> Any:
     return value / (number + 0.0 * value)
 
 
+def inverse(scale: Any) -> Any:
+    """1 / scale as IEEE divides; TensorFlow's graph would call a reciprocal that is an ulp off."""
+    return (1.0 + 0.0 * scale) / scale
+
+
 def grid_of_range(lo: Any, hi: Any, spec: QSpec) -> tuple[Any, Any]:
     r"""Scale and zero point as TFLite nudges them, in the graph.
 
@@ -92,7 +97,7 @@ def take_upstream(args: tuple[Any, ...], upstream: Any) -> Any:
 
 def on_grid(x: Any, scale: Any, low: Any, high: Any) -> Any:
     """The plain map, without a gradient worth the name: s clip(rnd(x / s), low, high)."""
-    return scale * ops.clip(ops.round(x * (1.0 / scale)), low, high)
+    return scale * ops.clip(ops.round(x * inverse(scale)), low, high)
 
 
 @ops.custom_gradient
@@ -113,17 +118,17 @@ def fake_quant_range(x: Any, lo: Any, hi: Any, spec: QSpec) -> Any:
         lo, hi: float32[] ends of the range, which contains 0.
         spec: the codes.
     """
+    scale, zero = map(ops.stop_gradient, grid_of_range(lo, hi, spec))
     if keras.backend.backend() == "tensorflow" and not spec.symmetric and spec.bits <= FUSED_BITS:
-        return _fused(x, lo, hi, spec.bits)
-    scale, zero = grid_of_range(lo, hi, spec)
-    return fake_quant(x, ops.stop_gradient(scale), ops.stop_gradient(zero), spec)
+        return _fused(x, scale, zero, spec)
+    return fake_quant(x, scale, zero, spec)
 
 
-def _fused(x: Any, lo: Any, hi: Any, bits: int) -> Any:
-    """TensorFlow's kernel; the empty range stands for scale 1, as everywhere else."""
+def _fused(x: Any, scale: Any, zero: Any, spec: QSpec) -> Any:
+    """TensorFlow's kernel on the nudged ends, from which it finds the same zero point again.
+
+    From the raw ends XLA would find another where -min / s lies between two codes.
+    """
     tf = need("tensorflow", why="The fused fake quantization")
-    empty = hi <= lo
-    lo = tf.where(empty, -(2.0 ** (bits - 1)), lo)
-    hi = tf.where(empty, 2.0 ** (bits - 1) - 1.0, hi)
-    lo, hi = tf.stop_gradient(lo), tf.stop_gradient(hi)
-    return tf.quantization.fake_quant_with_min_max_vars(x, lo, hi, num_bits=bits)
+    lo, hi = (spec.qmin - zero) * scale, (spec.qmax - zero) * scale
+    return tf.quantization.fake_quant_with_min_max_vars(x, lo, hi, num_bits=spec.bits)

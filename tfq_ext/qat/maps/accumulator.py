@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfq_ext._optional import need
-from tfq_ext.qat.fake_quant import inside, take_upstream
+from tfq_ext.qat.fake_quant import inside, inverse, take_upstream
 from tfq_ext.qat.maps.learned import summed_like
 from tfq_ext.spec import TINY
 
@@ -49,7 +49,7 @@ def toward_zero(w: Any, scale: Any, limit: float) -> Any:
 
 @ops.custom_gradient
 def _toward_zero(w: Any, scale: Any, limit: Any) -> tuple[Any, Any]:
-    u = w * (1.0 / scale)
+    u = w * inverse(scale)
     code = ops.clip(ops.trunc(u), -limit, limit)
 
     def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any, Any]:

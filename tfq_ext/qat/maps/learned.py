@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfq_ext._optional import need
-from tfq_ext.qat.fake_quant import inside, on_grid, take_upstream
+from tfq_ext.qat.fake_quant import inside, inverse, on_grid, take_upstream
 
 keras = need("keras", why="Fake quantization")
 ops = keras.ops
@@ -117,7 +117,7 @@ def tqt(x: Any, log2_t: Any, low: Any, high: Any, bits: int) -> Any:
 def _tqt(x: Any, log2_t: Any, scale: Any, low: Any, high: Any) -> tuple[Any, Any]:
     def grad(*args: Any, upstream: Any = None) -> tuple[Any, ...]:
         upstream = take_upstream(args, upstream)
-        u = x * (1.0 / scale)
+        u = x * inverse(scale)
         code = ops.round(u)
         within = ops.logical_and(code >= low, code <= high)
         slope = ops.where(within, code - u, ops.clip(code, low, high))
@@ -197,7 +197,7 @@ def summed_like(values: Any, like: Any) -> Any:
 
 def _parts(x: Any, scale: Any, low: Any, high: Any) -> tuple[Any, Any, Any]:
     """Inside or not, the clipped code, and rnd(x/s) - x/s."""
-    u = x * (1.0 / scale)
+    u = x * inverse(scale)
     rounded = ops.round(u)
     return inside(x, scale, low, high), ops.clip(rounded, low, high), rounded - u
 

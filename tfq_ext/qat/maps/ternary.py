@@ -14,7 +14,7 @@ import numpy as np
 
 from tfq_ext._optional import need
 from tfq_ext.numerics.ternary import STEPS
-from tfq_ext.qat.fake_quant import divided
+from tfq_ext.qat.fake_quant import divided, inverse
 from tfq_ext.spec import TINY
 
 keras = need("keras", why="Ternary weights")
@@ -53,9 +53,9 @@ def ternary(rows: Any, *, two_sided: bool = False, shared: bool = True) -> tuple
     down = best_alpha(ops.minimum(rows, 0.0)) if two_sided else up
     top = ops.max(ops.maximum(up, down), axis=1, keepdims=True)[..., None]
     scale = ops.maximum(top if shared else divided(top, float(STEPS)), TINY)
-    inverse = 1.0 / scale
-    units = rows * inverse
-    count_up, count_down = (ops.round(a[..., None] * inverse) for a in (up, down))
+    per_scale = inverse(scale)
+    units = rows * per_scale
+    count_up, count_down = (ops.round(a[..., None] * per_scale) for a in (up, down))
     positive = ops.where(2.0 * units > count_up, count_up, 0.0)
     negative = ops.where(-2.0 * units > count_down, count_down, 0.0)
     return (positive - negative) * scale, scale

@@ -107,7 +107,8 @@ class A2qScale(Quantizer):
         rows = rows - rows.mean(axis=1, keepdims=True) if self.centered else rows
         norm = np.maximum(np.abs(rows).sum(axis=1), TINY)
         top = np.maximum(np.abs(rows).max(axis=1) / self.spec.qmax, TINY)
-        scales = top * np.exp2(np.arange(-2, 9, 0.25))[:, None]
+        # a hair off the whole powers: trunc must not depend on how w / s rounds at the maximum
+        scales = top * np.exp2(np.arange(-2, 9, 0.25) - 0.01)[:, None]
         errors = [self._error(rows, scale, norm) for scale in scales]
         best = np.argmin(errors, axis=0)
         shape = self.scale.anchor.shape

@@ -9,7 +9,7 @@ import numpy as np
 from tfq_ext._optional import need
 from tfq_ext.errors import ModelError
 from tfq_ext.qat.fake_quant import grid_of_range
-from tfq_ext.spec import QParams, QSpec, Range
+from tfq_ext.spec import QParams, QSpec, Range, range_for
 
 keras = need("keras", why="Quantization-aware training")
 ops = keras.ops
@@ -214,19 +214,8 @@ def file_range(lo: float, hi: float, spec: QSpec) -> tuple[float, float]:
     Returns:
         ends for which `QParams.from_range` gives `grid_of(lo, hi)`.
     """
-    scale, zero = grid_of(lo, hi, spec)
-    for down in range(4):
-        for up in (0, -1, 1, -2, 2):
-            ends = _moved(lo, -down), _moved(hi, up)
-            params = QParams.from_range(spec, Range.of(*ends))
-            if params.scale == scale and params.zero_point == zero:
-                return ends
-    return float(lo), float(hi)
-
-
-def _moved(end: float, ulps: int) -> float:
-    """The float32 that lies `ulps` above (below, where negative); 0 stays."""
-    value = np.float32(end)
-    for _ in range(abs(ulps) if value else 0):
-        value = np.nextafter(value, np.float32(np.inf * np.sign(ulps)))
-    return float(value)
+    params, asked = QParams(spec, *grid_of(lo, hi, spec)), Range.of(lo, hi)
+    made = QParams.from_range(spec, asked)
+    if (made.scale, made.zero_point) != (params.scale, params.zero_point):
+        asked = range_for(params)
+    return asked.min, asked.max

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfq_ext._optional import need
-from tfq_ext.qat.fake_quant import divided, straight_through
+from tfq_ext.qat.fake_quant import divided, inverse, straight_through
 from tfq_ext.qat.quantizers.base import Quantizer, register
 from tfq_ext.spec import TINY
 
@@ -45,7 +45,7 @@ class StochasticScale(Quantizer):
             return x
         w = ops.cast(x, "float32")
         scale = self.spread(self._scale(w), len(w.shape))
-        u = w * (1.0 / scale)
+        u = w * inverse(scale)
         if training:
             u = u + keras.random.uniform(ops.shape(w), -0.5, 0.5, seed=self.generator)
         limit = float(self.spec.qmax)
