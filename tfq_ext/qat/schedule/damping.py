@@ -55,4 +55,5 @@ def damp(model: Any, strength: float) -> None:
     for weight in weights_of(model):
         now = weight.variable.regularizer
         inner = now.inner if isinstance(now, Damper) else now
-        weight.variable.regularizer = Damper(weight, strength, inner) if strength else inner
+        on = strength and weight.keeps_grid()
+        weight.variable.regularizer = Damper(weight, strength, inner) if on else inner

@@ -28,6 +28,7 @@ class Freezer:
     def __init__(self, settings: Freeze):
         self.settings = settings
         self.pins: dict[str, tuple[int, Pins]] = {}
+        self.left: set[str] = set()  # weights that have no middle of a bin
 
     def look(self, model: Any, progress: float) -> None:
         """Look at all codes once.
@@ -38,7 +39,7 @@ class Freezer:
         """
         threshold = cosine(self.settings.start, self.settings.end, progress)
         for weight in weights_of(model):
-            if weight.quantizer.enabled:
+            if weight.quantizer.enabled and weight.name not in self.left:
                 self._look(weight, threshold)
 
     def _look(self, weight: Weight, threshold: float) -> None:
@@ -47,6 +48,9 @@ class Freezer:
         was, pins = self.pins.get(weight.name, (bits, None))
         if pins is None or was != bits:  # another grid: what was frozen there means nothing here
             self.pins[weight.name] = bits, Pins.start(codes)
+            if not weight.keeps_grid():
+                self.left.add(weight.name)
+                del self.pins[weight.name]
             return
         pins = pins.look(codes, self.settings.momentum, threshold)
         self.pins[weight.name] = bits, pins
@@ -67,11 +71,9 @@ def put_back(weight: Weight, real: np.ndarray, pins: Pins) -> None:
         real: float32[...] as it meets the quantizer.
         pins: which are frozen and where.
     """
-    quantizer = weight.quantizer
-    scale = ops.convert_to_numpy(quantizer.spread(quantizer.grid(real)[0], real.ndim))
     gain = np.broadcast_to(ops.convert_to_numpy(weight.gain()), real.shape)
     where = pins.frozen & (gain != 0)
     value = np.array(ops.convert_to_numpy(weight.variable), np.float32)
-    middle = np.broadcast_to(pins.integers * scale, real.shape)
+    middle = weight.middles(pins.integers, real)
     value[where] = middle[where] / gain[where]
     weight.variable.assign(value)

@@ -48,6 +48,22 @@ class Weight:
         """float32[...] as it meets the quantizer, BatchNormalization folded in."""
         return self.owner.weight(self.attribute)
 
+    def keeps_grid(self) -> bool:
+        """Whether values on the grid stay where they are when they are rounded again.
+
+        Not so where weights are normalised first (A2Q): such a weight has no middle of a bin.
+        """
+        real = self.read()
+        codes = self.quantizer.codes(real)
+        return np.array_equal(self.quantizer.codes(self.middles(codes, real)), codes)
+
+    def middles(self, codes: np.ndarray, real: np.ndarray) -> np.ndarray:
+        """float32[...] that codes stand for, on the grid of the weights `real`."""
+        scale, zero = (
+            np.asarray(self.quantizer.spread(part, real.ndim)) for part in self.quantizer.grid(real)
+        )
+        return (codes.astype(np.float32) - zero.astype(np.float32)) * scale
+
     def gain(self) -> Any:
         r"""Factor between the variable and what is rounded, in the graph; broadcasts.
 
