@@ -33,10 +33,12 @@ from tfq_ext.repair.trained import (
     trained_of,
     unranged,
 )
-from tfq_ext.repair.weights import WeightChoice, choose_weights, layers, worth_integers
+from tfq_ext.repair.watch import Watch
+from tfq_ext.repair.weights import Layer, WeightChoice, choose_weights, layers, worth_integers
 from tfq_ext.report.collect import account_of
 from tfq_ext.result import Provenance, Result
 from tfq_ext.samples import Preprocess, Samples, open_samples, owned, progress
+from tfq_ext.samples.spec import Sample
 from tfq_ext.spec import Range
 from tfq_ext.tflite import passes
 from tfq_ext.tflite.inputs import input_specs, pixel_ranges
@@ -284,25 +286,8 @@ def _choose(
     rows = [row for row in rows if worth_integers(row, recipe.mode)]
     judges = [owned(sample) for sample in held_back or ()] if held_back is not None else []
     watch = partial(progress, enabled=show_progress)
-    ranges: list[RangeChoice] = []
-    used = frozenset[int]()
     trained = calibrated.trained or Trained()
-    if calibrated.stats is not None:
-        seen = _observed(calibrated.stats)
-        first_guess = choose_weights(rows, seen, recipe, trained.weights)
-        ranges, used = choose_ranges(
-            model,
-            calibrated.stats,
-            recipe,
-            held_back=judges,
-            judged=calibrated.judged,
-            int16=choices.int16 | trained.int16,
-            rounded=with_codes(model, {n: w.codes for n, w in first_guess.items()}),
-            fixed=calibrated.fixed,
-            trained=trained.ranges,
-            threads=threads,
-            watch=watch,
-        )
+    ranges, used = _ranges(calibrated, recipe, choices, rows, judges, threads, watch)
     if recipe.needs_data:
         ranges += trained.rows(model, ranges)
     by_name = {name: row.range for row in ranges for name in row.tensors}
@@ -315,6 +300,36 @@ def _choose(
     more = [owned(s) for s in islice(calibrated.samples or (), room)] if room else []
     final = polish(model, plan, ranges, judges, more=more, threads=threads, watch=watch)
     return _Draft(final.plan, final.ranges, weights, final.tried, used)
+
+
+def _ranges(
+    calibrated: Calibrated,
+    recipe: Recipe,
+    choices: Choices,
+    rows: list[Layer],
+    judges: Sequence[Sample],
+    threads: int,
+    watch: Watch,
+) -> tuple[list[RangeChoice], frozenset[int]]:
+    """The range of every grid that was observed, on weights that are rounded already."""
+    if calibrated.stats is None:
+        return [], frozenset()
+    model, trained = calibrated.pivot.model, calibrated.trained or Trained()
+    seen = _observed(calibrated.stats)
+    first_guess = choose_weights(rows, seen, recipe, trained.weights)
+    return choose_ranges(
+        model,
+        calibrated.stats,
+        recipe,
+        held_back=judges,
+        judged=calibrated.judged,
+        int16=choices.int16 | trained.int16,
+        rounded=with_codes(model, {n: w.codes for n, w in first_guess.items()}),
+        fixed=calibrated.fixed,
+        trained=trained.ranges,
+        threads=threads,
+        watch=watch,
+    )
 
 
 def _observed(stats: Stats) -> dict[str, Range]:
