@@ -14,6 +14,7 @@ from tfq_ext.calibrate.stats import Stats
 from tfq_ext.emit.islands import FloatOp
 from tfq_ext.emit.result import Note
 from tfq_ext.emit.to_float import Pivot
+from tfq_ext.numerics.clusters import Structure
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.ranges import RangeChoice, Release
 from tfq_ext.samples import Samples
@@ -31,6 +32,8 @@ class WeightRow:
         channels: number of scales (1: per tensor).
         sqnr_db: of the rounded weight against the float one, dB.
         notes: what was departed from, and why.
+        before: zeros and distinct values of the float weight; None where nobody counted.
+        after: the same of the codes.
     """
 
     op: str
@@ -39,6 +42,8 @@ class WeightRow:
     channels: int
     sqnr_db: float
     notes: tuple[str, ...] = ()
+    before: Structure | None = None
+    after: Structure | None = None
 
 
 @dataclass(frozen=True)

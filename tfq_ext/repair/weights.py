@@ -11,6 +11,7 @@ import numpy as np
 from tfq_ext.emit.patched.kernels import KERNELS
 from tfq_ext.emit.plan import WeightCodes
 from tfq_ext.errors import SpecError
+from tfq_ext.numerics.clusters import clusters
 from tfq_ext.recipe import OpChoice, Recipe
 from tfq_ext.rounding import ROUNDERS, weight_params
 from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
@@ -129,6 +130,9 @@ def choose_weight(layer: Layer, ranges: Mapping[str, Range], recipe: Recipe) -> 
     symmetric = recipe.weights.symmetric
     axis = fact.axis if choice.per_channel else None
     spec = QSpec(bits, symmetric=symmetric, narrow=symmetric, axis=axis)
+    if axis is not None and (count := _told_apart(weight, spec)):
+        spec = spec.on(None)
+        notes.append(f"{count} distinct values: one scale, so that they stay that few")
     try:
         params = weight_params(weight, spec, scale=choice.weight_scale)
     except SpecError as error:
@@ -139,6 +143,19 @@ def choose_weight(layer: Layer, ranges: Mapping[str, Range], recipe: Recipe) -> 
     codes = ROUNDERS[choice.rounding].round(weight, params, None, recipe.seed)
     stored = "int4" if bits <= 4 else "int8"
     return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes))
+
+
+def _told_apart(weight: np.ndarray, spec: QSpec) -> int:
+    """How many values a clustered weight has, if one scale gives each a code of its own; else 0.
+
+    With a scale per channel one value has as many codes as there are scales, and the file no
+    longer compresses.
+    """
+    values = clusters(weight)
+    if values is None or not np.any(values):
+        return 0
+    codes = weight_params(values, spec.on(None)).encode(values)
+    return values.size if np.unique(codes).size == values.size else 0
 
 
 def _floor_for_bias(

@@ -10,11 +10,14 @@ import numpy as np
 from tfq_ext.emit.islands import FloatOp
 from tfq_ext.emit.result import Note
 from tfq_ext.emit.verify import ReadBack
+from tfq_ext.numerics.clusters import Structure
 from tfq_ext.numerics.metrics import sqnr_db
 from tfq_ext.repair.ranges import RangeChoice, Release
 from tfq_ext.repair.weights import WeightChoice
 from tfq_ext.result import Account, WeightRow
 from tfq_ext.tflite.read import Model
+
+SPARSE = 0.1  # share of zeros from which on somebody pruned
 
 
 def account_of(
@@ -31,17 +34,18 @@ def account_of(
 ) -> Account:
     """Arguments as the fields of Account; sizes and op counts come from the bytes."""
     file = Model.parse(content, source="the emitted file")
+    rows = tuple(weight_row(choice) for choice in weights.values())
     return Account(
         bytes_before=len(pivot.to_bytes()),
         bytes_after=len(content),
         ops=dict(Counter(code for _, _, _, code in file.walk()).most_common()),
         float_ops=tuple(float_ops),
         ranges=tuple(ranges),
-        weights=tuple(weight_row(choice) for choice in weights.values()),
+        weights=rows,
         released=tuple(released),
         read_back=str(read_back),
         end_to_end=dict(end_to_end),
-        notes=tuple(notes),
+        notes=(*notes, *structure_notes(rows)),
     )
 
 
@@ -50,11 +54,49 @@ def weight_row(choice: WeightChoice) -> WeightRow:
     layer, chosen = choice.layer, choice.codes
     weight = layer.graph.constant(layer.op.inputs[layer.fact.weight])
     assert weight is not None
+    params = chosen.params
+    real = params.decode(chosen.codes)
+    assert not np.any(real[weight == 0]), "a zero got a code that is no zero"
     return WeightRow(
         op=layer.code,
         tensor=layer.output,
         bits=chosen.params.spec.bits,
         channels=int(np.size(chosen.params.scale)),
-        sqnr_db=float(sqnr_db(weight, chosen.params.decode(chosen.codes))),
+        sqnr_db=float(sqnr_db(weight, real)),
         notes=choice.notes,
+        before=Structure.of(weight, layer.fact.axis),
+        after=Structure.of(chosen.codes, layer.fact.axis, int(np.count_nonzero(real == 0))),
     )
+
+
+def structure_notes(rows: Sequence[WeightRow]) -> list[Note]:
+    """What became of pruned and clustered weights, by counting."""
+    counted = [(row.before, row.after) for row in rows if row.before and row.after]
+    notes = []
+    size, before, after = (
+        sum(b.size for b, _ in counted),
+        sum(b.zeros for b, _ in counted),
+        sum(a.zeros for _, a in counted),
+    )
+    if size and before / size >= SPARSE:
+        share = (
+            f"{before / size:.1%} of {size} weights are zero, {after / size:.1%} of the integers"
+        )
+        notes.append(Note("sparsity", "", f"{share}; every zero stayed one"))
+    few = [(b.distinct, a.distinct) for b, a in counted if b.clustered]
+    by_channel = [(b.in_channel, a.in_channel) for b, a in counted if b.clustered_by_channel]
+    for pairs, where in ((few, ""), (by_channel, " in each channel")):
+        if pairs:
+            notes.append(Note("clusters", "", _kept(pairs, len(counted), where)))
+    return notes
+
+
+def _kept(pairs: Sequence[tuple[int, int]], total: int, where: str) -> str:
+    """A sentence on (distinct values, distinct codes) of the clustered weights."""
+    most = max(values for values, _ in pairs)
+    said = f"{len(pairs)} of {total} weights have at most {most} distinct values{where}"
+    grown = [pair for pair in pairs if pair[1] > pair[0]]
+    if not grown:
+        return f"{said}, and no more codes than that"
+    values, codes = max(grown, key=lambda pair: pair[1] / pair[0])
+    return f"{said}; scales per channel made {codes} codes of {values} values"
