@@ -59,19 +59,20 @@ class TernaryScale(Quantizer):
                 f"Ternary weights have 1 or 2 thresholds, groups of 0 or more, and a symmetric, "
                 f"narrow grid; got {thresholds}, {group}, {symmetric=}, {narrow=}."
             )
-        bits = 2 if thresholds == 1 and group == 0 else 8
+        depthwise = along is None and len(kwargs.get("axes") or ()) > 1
+        self.divided = group > 0 and not depthwise
+        bits = 8 if thresholds == 2 or self.divided else 2
         super().__init__(bits=bits, symmetric=True, narrow=True, **kwargs)
         self.thresholds, self.group, self.along = int(thresholds), int(group), along
         self.built = True
 
     def layout(self, shape: Any) -> Layout:
         """Channels and groups of a kernel."""
-        axes, along = self.axes or (), self.along
-        divided = self.group > 0 and (along is not None or len(axes) < 2)
-        if divided and along is None:
-            along = self.reduced(len(shape))[-1]
-        size = self.group if divided else 0
-        return Layout(tuple(int(n) for n in shape), axes, along if divided else None, size)
+        whole = tuple(int(n) for n in shape)
+        if not self.divided:
+            return Layout(whole, self.axes or ())
+        along = self.reduced(len(whole))[-1] if self.along is None else self.along
+        return Layout(whole, self.axes or (), along, self.group)
 
     def call(self, x: Any, training: bool | None = None, slot: int | None = 0) -> Any:
         """The weights on their three values."""
