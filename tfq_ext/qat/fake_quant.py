@@ -17,7 +17,7 @@ from tfq_ext.spec import TINY, QSpec
 
 keras = need("keras", why="Fake quantization")
 ops = keras.ops
-FUSED_BITS = 8  # beyond, the fused op's sums in float32 move codes: 1 in 100 at 16 bits
+FUSED_BITS = 8  # beyond, its float32 sums move codes: 1 in 100 at 16 bits
 
 
 def divided(value: Any, number: float) -> Any:
@@ -112,6 +112,9 @@ def straight_through(x: Any, y: Any) -> tuple[Any, Any]:
 
 def fake_quant_range(x: Any, lo: Any, hi: Any, spec: QSpec) -> Any:
     """`fake_quant` on the grid of one range; TensorFlow's fused op where it is faster.
+
+    Forward and backward over 8 MB on two cores: 20 ms fused and 22 plain in a graph, 10 and 9
+    under XLA. The per-channel op takes 50 ms for weights that the plain map does in 4.
 
     Args:
         x: float32[...].

@@ -19,6 +19,7 @@ from tfq_ext.spec import TINY
 
 keras = need("keras", why="Ternary weights")
 ops = keras.ops
+PAIRS = 8  # up to here pairs beat sorting under XLA (N = 4: 9 ms against 45; in a graph 42, 41)
 
 
 def best_alpha(rows: Any) -> Any:
@@ -31,11 +32,22 @@ def best_alpha(rows: Any) -> Any:
         float32[C, G].
     """
     n = int(rows.shape[-1])
-    magnitude = -ops.sort(-ops.abs(rows), axis=-1)
-    means = ops.cumsum(magnitude, axis=-1) / np.arange(1, n + 1, dtype=np.float32)
-    gains = means * means * np.arange(1, n + 1, dtype=np.float32)
-    picked = ops.one_hot(ops.argmax(gains, axis=-1), n, dtype="float32")
+    means, counts = (_by_pairs if n <= PAIRS else _by_sorting)(ops.abs(rows))
+    picked = ops.one_hot(ops.argmax(means * means * counts, axis=-1), n, dtype="float32")
     return ops.sum(means * picked, axis=-1)
+
+
+def _by_sorting(magnitude: Any) -> tuple[Any, Any]:
+    """Mean of the k largest, and k, for k = 1..N; float32[C, G, N] and float32[N]."""
+    counts = np.arange(1, int(magnitude.shape[-1]) + 1, dtype=np.float32)
+    return ops.cumsum(-ops.sort(-magnitude, axis=-1), axis=-1) / counts, counts
+
+
+def _by_pairs(magnitude: Any) -> tuple[Any, Any]:
+    """The same for thresholds at each weight, by comparing all pairs; float32[C, G, N] each."""
+    kept = magnitude[..., None, :] >= magnitude[..., :, None]
+    counts = ops.sum(ops.cast(kept, "float32"), axis=-1)
+    return ops.sum(ops.where(kept, magnitude[..., None, :], 0.0), axis=-1) / counts, counts
 
 
 def ternary(rows: Any, *, two_sided: bool = False, shared: bool = True) -> tuple[Any, Any]:
