@@ -37,8 +37,8 @@ class TFLiteConverter:
 
     Every attribute of tf.lite.TFLiteConverter is there and means what it means there; it lives
     in a real converter inside, which also does the float conversion. What tfq_ext does not treat
-    (TensorFlow ops by Flex, trained grids, sparsity) that converter does alone, with a
-    TfqWarning that says why. Settings that it refuses, it refuses here, with its own errors.
+    (TensorFlow ops by Flex, sparsity; grids from quantization-aware training, unless `recipe` is
+    set) that converter does alone, with a TfqWarning that says why. Settings that it refuses, it refuses here, with its own errors.
 
     Attributes beyond TensorFlow's:
         calibrator: how activation ranges are chosen ("minmax", "mse", ...); None: "auto".
@@ -146,7 +146,8 @@ class TFLiteConverter:
 
     def _quantized(self, job: Job, recipe: Recipe) -> Result:
         content = self._plain.float_file(job.file, verbose=self.verbose)
-        if carries_fake_quant(Model.parse(content)):
+        plain_can = self.recipe is None and self._plain.source is None
+        if plain_can and carries_fake_quant(Model.parse(content)):
             raise ModelError("The model carries trained grids (quantization-aware training).")
         pivot = to_float(content, allow_custom_ops=bool(self.allow_custom_ops))
         data = self.representative_dataset if recipe.needs_data else None

@@ -83,20 +83,17 @@ def structure_notes(rows: Sequence[WeightRow]) -> list[Note]:
             f"{before / size:.1%} of {size} weights are zero, {after / size:.1%} of the integers"
         )
         notes.append(Note("sparsity", "", f"{share}; every zero stayed one"))
-    few = [(b.distinct, a.distinct) for b, a in counted if b.clustered]
-    by_channel = [(b.in_channel, a.in_channel) for b, a in counted if b.clustered_by_channel]
-    for pairs, where in ((few, ""), (by_channel, " in each channel")):
-        if pairs:
-            notes.append(Note("clusters", "", _kept(pairs, len(counted), where)))
+    few = [(b, a) for b, a in counted if b.clustered or b.clustered_by_channel]
+    if few:
+        notes.append(Note("clusters", "", f"{len(few)} of {len(counted)} weights {_few(few)}"))
     return notes
 
 
-def _kept(pairs: Sequence[tuple[int, int]], total: int, where: str) -> str:
-    """A sentence on (distinct values, distinct codes) of the clustered weights."""
-    most = max(values for values, _ in pairs)
-    said = f"{len(pairs)} of {total} weights have at most {most} distinct values{where}"
-    grown = [pair for pair in pairs if pair[1] > pair[0]]
-    if not grown:
-        return f"{said}, and no more codes than that"
-    values, codes = max(grown, key=lambda pair: pair[1] / pair[0])
-    return f"{said}; scales per channel made {codes} codes of {values} values"
+def _few(rows: Sequence[tuple[Structure, Structure]]) -> str:
+    """How few values the clustered weights have, and their codes."""
+    before, after = zip(*rows, strict=True)
+    return (
+        f"have few distinct values, at most {max(b.in_channel for b in before)} in a channel and "
+        f"{max(b.distinct for b in before)} in a tensor; their codes at most "
+        f"{max(a.in_channel for a in after)} and {max(a.distinct for a in after)}"
+    )
