@@ -51,11 +51,14 @@ class Weight:
     def keeps_grid(self) -> bool:
         """Whether values on the grid stay where they are when they are rounded again.
 
-        Not so where weights are normalised first (A2Q): such a weight has no middle of a bin.
+        Not so where weights are normalised first (A2Q), which doubling all of them shows: such a
+        weight has no middle of a bin.
         """
-        real = self.read()
-        codes = self.quantizer.codes(real)
-        return np.array_equal(self.quantizer.codes(self.middles(codes, real)), codes)
+        real, codes = self.read(), self.quantizer.codes(self.read())
+        middles = self.middles(codes, real)
+        doubled = self.middles(self.quantizer.codes(2 * real), 2 * real)
+        normalised = middles.any() and np.array_equal(doubled, middles)
+        return not normalised and np.array_equal(self.quantizer.codes(middles), codes)
 
     def middles(self, codes: np.ndarray, real: np.ndarray) -> np.ndarray:
         """float32[...] that codes stand for, on the grid of the weights `real`."""
