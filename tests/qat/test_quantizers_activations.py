@@ -164,13 +164,13 @@ def test_a_step_of_sgd_moves_the_scale_by_lsq_s_own_update():
     q = ACTIVATION_QUANTIZERS["lsq"](bits=4)
     q.start(-1.0, 1.0)
     s = float(q.grid()[0])
-    optimizer = keras.optimizers.SGD(1e-3)
+    optimizer = keras.optimizers.SGD(0.5)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(tf.square(q(tf.constant(x)) - 1.0))
+        loss = 1e-3 * tf.reduce_sum(tf.square(q(tf.constant(x)) - 1.0))
     grads = tape.gradient(loss, [v.value for v in q.trainable_variables])
     optimizer.apply(grads, q.trainable_variables)
-    upstream = 2 * (ops.convert_to_numpy(q.__class__.call(q_at(s), x)) - 1.0)
-    wanted = s - 1e-3 * closed_form(x, s, -8, 7, upstream)
+    upstream = 2e-3 * (ops.convert_to_numpy(q.__class__.call(q_at(s), x)) - 1.0)
+    wanted = s - 0.5 * closed_form(x, s, -8, 7, upstream)
     np.testing.assert_allclose(float(q.scale.numpy(False)), wanted, rtol=1e-5)
 
 
@@ -186,10 +186,24 @@ def test_however_hard_it_is_pushed_a_scale_stays_positive_and_comes_back():
     before = float(q.grid()[0])
     q.scale.move.assign(-50.0)
     np.testing.assert_allclose(float(q.grid()[0]), before * LEAST, rtol=1e-5)
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         y = tf.reduce_sum(q(np.full((4, 4), 5.0, np.float32)))
-    (grad,) = tape.gradient(y, [q.scale.move.value])
-    assert grad > 0  # the floor passes gradients, so training can lift the scale again
+        both = y, -y
+    down, up = (tape.gradient(loss, q.scale.move.value) for loss in both)
+    assert float(down) == 0  # no further
+    assert float(up) < 0  # SGD lifts it
+
+
+def test_a_step_moves_a_scale_by_no_more_than_the_rate_s_share():
+    """A gradient of thousands at a rate of 0.01: one hundredth, not minus a thousand."""
+    q = ACTIVATION_QUANTIZERS["lsq"]()
+    q.start(-0.01, 0.01)
+    before = float(q.grid()[0])
+    with tf.GradientTape() as tape:
+        loss = 1e3 * tf.reduce_sum(q(np.full((4, 4), 5.0, np.float32)))
+    grads = tape.gradient(loss, [v.value for v in q.trainable_variables])
+    keras.optimizers.SGD(0.01).apply(grads, q.trainable_variables)
+    np.testing.assert_allclose(float(q.grid()[0]), 0.99 * before, rtol=1e-5)
 
 
 def test_tqt_scales_are_exact_powers_of_two():

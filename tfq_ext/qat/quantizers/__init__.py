@@ -1,7 +1,7 @@
 """Two tables: what quantizes activations, what quantizes weights."""
 
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from tfq_ext._table import Table
 from tfq_ext.qat.quantizers.a2q import A2qScale
@@ -15,9 +15,7 @@ from tfq_ext.qat.quantizers.stochastic import StochasticScale
 from tfq_ext.qat.quantizers.ternary import TernaryScale
 from tfq_ext.qat.quantizers.tqt import TqtRange, TqtScale
 
-Make = Callable[..., Quantizer]
-
-ACTIVATION_QUANTIZERS: Table[Make] = Table(
+ACTIVATION_QUANTIZERS: Table[Any] = Table(
     "activation quantizer",
     {
         "ema": EmaRange,
@@ -28,7 +26,7 @@ ACTIVATION_QUANTIZERS: Table[Make] = Table(
         "fixed": FixedRange,
     },
 )
-WEIGHT_QUANTIZERS: Table[Make] = Table(
+WEIGHT_QUANTIZERS: Table[Any] = Table(
     "weight quantizer",
     {
         "max": MaxScale,

@@ -11,29 +11,40 @@ from tfq_ext.qat.fake_quant import take_upstream
 
 keras = need("keras", why="Quantization-aware training")
 ops = keras.ops
-LEAST = 2.0**-10  # a relative number never falls below this share of its anchor
+LEAST = 2.0**-6  # a relative number never falls below this share of its anchor
 
 
 class Learned:
     r"""A float32 variable in two parts: where it stands and how far training has moved it.
 
-    .. math:: v = a \max(1 + m, 2^{-10}) \quad \text{or} \quad v = a + m
+    .. math:: v = a \max(1 + m, 2^{-6}) \quad \text{or} \quad v = a + m, \qquad
+        \frac{\partial L}{\partial m} := \mathrm{clip}\left(\frac{1}{a}
+        \frac{\partial L}{\partial v}, -1, 1\right)
 
     A scale kept as its logarithm would need exp, whose last bit differs from backend to backend
     and from eager to XLA; a product does not. `m` starts at 0, so weight decay pulls towards the
-    start. The gradient of m is that of v over a, so that one step of SGD moves v by exactly what
-    the paper's update would, and one step of Adam by a share of v.
+    start. With this gradient a step of SGD moves v by what the paper's update would, but at most
+    by the learning rate's share of v (an 8-bit scale of small logits would change its sign in one
+    step of 0.01), and a step of Adam moves it by a share of v as well.
 
     Args:
         owner: the layer that gets the two variables.
         name: of the number.
         shape: of the number.
         value: where it starts until `set`.
-        relative: v = a max(1 + m, ..), which stays positive; else v = a + m.
+        relative: v = a max(1 + m, ..), which stays positive; else v = a + m, gradient over 1.
+        limit: in place of 1 in the clip.
     """
 
     def __init__(
-        self, owner: Any, name: str, shape: tuple[int, ...], value: float, *, relative: bool = True
+        self,
+        owner: Any,
+        name: str,
+        shape: tuple[int, ...],
+        value: float,
+        *,
+        relative: bool = True,
+        limit: float = 1.0,
     ):
         settings = {"shape": shape, "dtype": "float32", "autocast": False}
         start = keras.initializers.Constant(value)
@@ -41,17 +52,17 @@ class Learned:
             initializer=start, trainable=False, aggregation="mean", name=name, **settings
         )
         self.move = owner.add_weight(initializer="zeros", name=f"{name}_move", **settings)
-        self.relative = relative
+        self.relative, self.limit = relative, limit
 
     def __call__(self, held: bool) -> Any:
         """The number in the graph; held: where it stands, and its gradient is 0."""
         anchor, move = self.anchor + 0.0, self.move + 0.0  # tensors: custom gradients want those
         if held:
             return anchor + 0.0 * move
+        limit = ops.full_like(anchor, self.limit)
         if not self.relative:
-            return anchor + move
-        factor = _at_least(1.0 + times_gradient(move, 1.0 / (anchor * anchor)))
-        return anchor * factor
+            return anchor + steered(move, ops.ones_like(anchor), limit)
+        return anchor * _at_least(1.0 + steered(move, 1.0 / (anchor * anchor), limit))
 
     def numpy(self, held: bool) -> np.ndarray:
         """The same number, bit for bit."""
@@ -74,20 +85,22 @@ class Learned:
 
 
 @ops.custom_gradient
-def times_gradient(value: Any, factor: Any) -> tuple[Any, Any]:
-    """The value; its gradient is multiplied by `factor`, of the same shape."""
+def steered(value: Any, factor: Any, limit: Any) -> tuple[Any, Any]:
+    """The value; its gradient is multiplied by `factor` and clipped at `limit`; one shape all."""
 
-    def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
-        return take_upstream(args, upstream) * factor, ops.zeros_like(factor)
+    def grad(*args: Any, upstream: Any = None) -> tuple[Any, Any, Any]:
+        slope = ops.clip(take_upstream(args, upstream) * factor, -limit, limit)
+        return slope, ops.zeros_like(factor), ops.zeros_like(limit)
 
     return ops.add(value, 0.0), grad
 
 
 @ops.custom_gradient
 def _at_least(value: Any) -> tuple[Any, Any]:
-    """max(value, LEAST) with a gradient everywhere: what hit the floor can come back."""
+    """max(value, LEAST); at the floor only gradients that lift the value pass."""
 
     def grad(*args: Any, upstream: Any = None) -> Any:
-        return take_upstream(args, upstream)
+        slope = take_upstream(args, upstream)
+        return ops.where(value > LEAST, slope, ops.minimum(slope, 0.0))
 
     return ops.maximum(value, LEAST), grad

@@ -11,7 +11,7 @@ from tfq_ext.errors import SpecError
 from tfq_ext.qat.fake_quant import grid_of_range, straight_through
 from tfq_ext.qat.maps.learned import lsq_plus, step_gain, zero_of_offset
 from tfq_ext.qat.quantizers.base import Quantizer, checked_range, file_range, grid_of, register
-from tfq_ext.qat.quantizers.learned import Learned, times_gradient
+from tfq_ext.qat.quantizers.learned import Learned, steered
 from tfq_ext.spec import TINY, QSpec
 
 keras = need("keras", why="Quantization-aware training")
@@ -41,7 +41,7 @@ class LsqPlusRange(Quantizer):
             raise SpecError('"lsq+" learns a zero point, which symmetric grids lack: use "lsq".')
         steps = self.spec.qmax - self.spec.qmin
         self.scale = Learned(self, "scale", (), 2 * UNSTARTED / steps)
-        self.offset = Learned(self, "offset", (), 0.0, relative=False)
+        self.offset = Learned(self, "offset", (), 0.0, relative=False, limit=float(steps))
         self.built = True
 
     def call(self, x: Any, training: bool | None = None, slot: int | None = 0) -> Any:
@@ -58,8 +58,9 @@ class LsqPlusRange(Quantizer):
 
     def _state(self) -> tuple[Any, Any]:
         """Scale and beta in real units."""
-        unit = ops.convert_to_tensor(self.scale.anchor)
-        steps = times_gradient(self.offset(self.frozen), 1.0 / (unit * unit))
+        unit = self.scale.anchor + 0.0
+        free = ops.full_like(unit, np.inf)  # `offset` itself limits
+        steps = steered(self.offset(self.frozen), 1.0 / (unit * unit), free)
         return self.scale(self.frozen), unit * steps
 
     def start(self, lo: Any, hi: Any) -> None:
