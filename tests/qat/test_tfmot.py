@@ -35,8 +35,8 @@ def test_the_file_is_what_was_trained(case):
 def test_our_scheme_has_a_scale_per_channel_and_four_bits():
     found = apart("ours4")
     assert set(found["types"]) == {"int4"}
-    assert found["scales"] == [16, 16, 16, 16, 8, 64, 5]
-    assert found["started"] == 12
+    assert sorted(found["scales"]) == [5, 8, 16, 16, 16, 16, 64]
+    assert found["started"] == 11
     assert found["given"] == 3.0
 
 

@@ -77,8 +77,8 @@ def trained(qat):
         for weight, quantizer, variables in getattr(layer, "_weight_vars", ()):
             high = variables["max_var"].numpy().reshape(-1)
             most = 2 ** (quantizer.num_bits - 1) - 1
-            flat = weight.numpy()
-            flat = flat.reshape(-1, high.size if high.size > 1 else flat.shape[-1])
+            axes = 2 if "depthwise" in weight.name else 1
+            flat = weight.numpy().reshape(-1, int(np.prod(weight.shape[-axes:])))
             codes = np.clip(np.round(flat / (high / most)), -most, most)
             rows.append(codes.astype(int))
     return rows
@@ -174,6 +174,10 @@ def sparse_case(kind):
         "distinct": [[b.distinct, a.distinct] for b, a in rows],
         "notes": [f"{note.op}: {note.reason}" for note in account.notes],
     }
+
+
+def _share(side):
+    return sum(s.zeros for s in side) / sum(s.size for s in side)
 
 
 CASES = {

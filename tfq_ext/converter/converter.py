@@ -38,7 +38,8 @@ class TFLiteConverter:
     Every attribute of tf.lite.TFLiteConverter is there and means what it means there; it lives
     in a real converter inside, which also does the float conversion. What tfq_ext does not treat
     (TensorFlow ops by Flex, sparsity; grids from quantization-aware training, unless `recipe` is
-    set) that converter does alone, with a TfqWarning that says why. Settings that it refuses, it refuses here, with its own errors.
+    set) that converter does alone, with a TfqWarning that says why. Settings that it refuses, it
+    refuses here, with its own errors.
 
     Attributes beyond TensorFlow's:
         calibrator: how activation ranges are chosen ("minmax", "mse", ...); None: "auto".
