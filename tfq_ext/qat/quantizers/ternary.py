@@ -23,8 +23,10 @@ class TernaryScale(Quantizer):
     r"""Weights of three values, thresholds found exactly at each step by sorting.
 
     .. math:: \hat w = \alpha\,\mathrm{sign}(w)\,1[|w| > \alpha / 2], \quad
-        \alpha = \max_k\text{-arg of } S_k^2 / k \text{ at } S_k / k, \quad
+        \alpha = S_{k^*} / k^*, \quad k^* = \arg\max_k S_k^2 / k, \quad
         \partial L / \partial w = \partial L / \partial \hat w
+
+    where S_k sums the k largest magnitudes.
 
     With one magnitude per channel the codes are -1, 0, 1 (2 bits). Finer groups, and a second
     threshold, keep each magnitude as an 8-bit share of the channel's largest, as FGQ does.
