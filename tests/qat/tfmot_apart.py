@@ -139,6 +139,17 @@ def measured(qat):
     }
 
 
+def preserving(model, kind):
+    """The same, trained with TFMOT's sparsity- or cluster-preserving quantization."""
+    schemes = tfmot.experimental.combine
+    chosen = {
+        "pq": schemes.Default8BitPrunePreserveQuantizeScheme,
+        "cq": schemes.Default8BitClusterPreserveQuantizeScheme,
+    }[kind]()
+    annotated = tfmot.quantization.keras.quantize_annotate_model(model)
+    return fit(tfmot.quantization.keras.quantize_apply(annotated, chosen), 1)
+
+
 def sparse_case(kind):
     """Pruned and clustered models, after training and after quantization-aware training."""
     model = network()
@@ -155,13 +166,7 @@ def sparse_case(kind):
         )
         model = clustering.strip_clustering(fit(clustered, 1))
     if "q" in kind:
-        schemes = tfmot.experimental.combine
-        chosen = {
-            "pq": schemes.Default8BitPrunePreserveQuantizeScheme,
-            "cq": schemes.Default8BitClusterPreserveQuantizeScheme,
-        }[kind]()
-        annotated = tfmot.quantization.keras.quantize_annotate_model(model)
-        model = fit(tfmot.quantization.keras.quantize_apply(annotated, chosen), 1)
+        model = preserving(model, kind)
     data = None if "q" in kind else X[:64]
     account = tfq.quantize(model, data, recipe="int8", show_progress=False).account
     rows = [(row.before, row.after) for row in account.weights]
