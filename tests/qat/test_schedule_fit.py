@@ -320,7 +320,10 @@ def test_mirrored():
     assert flags(model) == (True, True, True)
 
 
-@pytest.mark.parametrize("backend", ["jax"])
-def test_the_same_on(backend):
-    chosen = "every_phase or delay or updates or goes_on or damping or frozen or average"
-    on_backend(backend, __file__, chosen)
+def test_the_same_on_jax():
+    on_backend("jax", __file__, "every_phase and True")
+
+
+@pytest.mark.slow
+def test_all_the_same_on_jax():
+    on_backend("jax", __file__, "delay or updates or goes_on or damping or frozen or average")

@@ -37,7 +37,10 @@ def qat_net(weight_bits=4, **options):
 
 
 def compiled(model, rate=1e-4, optimizer=None, **options):
+    """Without XLA on TensorFlow unless asked for: it takes seconds a trace to compile."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if keras.backend.backend() == "tensorflow":
+        options.setdefault("jit_compile", False)
     model.compile(optimizer or keras.optimizers.Adam(rate), loss, metrics=["accuracy"], **options)
     return model
 
