@@ -13,6 +13,7 @@ from tfq_ext._optional import need
 
 keras = need("keras", why="tools/bench_qat.py")
 ops = keras.ops
+PyDataset: Any = keras.utils.PyDataset
 
 MEAN = np.array([125.3, 123.0, 113.9], np.float32)  # of the training images, by channel
 STD = np.array([63.0, 62.1, 66.7], np.float32)
@@ -62,7 +63,7 @@ def normalized(pixels: np.ndarray) -> np.ndarray:
     return (pixels.astype(np.float32) - MEAN) / STD
 
 
-class Batches(keras.utils.PyDataset):
+class Batches(PyDataset):
     """An endless shuffled stream, cut into stretches after which Keras evaluates.
 
     What Keras calls an epoch is one stretch of `length` batches: the next one goes on where it
@@ -130,4 +131,6 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """One dispatch a batch on JAX; elsewhere eager ops are quick enough."""
     if keras.backend.backend() != "jax":
         return function
-    return need("jax", why="the JAX backend").jit(function)  # type: ignore[no-any-return]
+    jax: Any = need("jax", why="the JAX backend")
+    compiled: Callable[..., Any] = jax.jit(function)
+    return compiled

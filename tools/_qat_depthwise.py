@@ -48,4 +48,5 @@ def depthwise(
 
 def by_shifts() -> None:
     """Make Keras on JAX use it from now on, in this process."""
-    need("keras.src.backend.jax.nn", why="the JAX backend").depthwise_conv = depthwise
+    backend: Any = need("keras.src.backend.jax.nn", why="the JAX backend")
+    backend.depthwise_conv = depthwise

@@ -28,6 +28,8 @@ class Method:
         scratch: starts from random weights and trains as long as float training and fine-tuning.
         delay: share of the run before quantizers are switched on.
         watched: its codes are compared between steps.
+        slower: share of the usual learning rate. Without batch statistics, or with a teacher's
+            gradient beside the labels', the usual one diverged on the ResNet.
     """
 
     about: str
@@ -40,6 +42,7 @@ class Method:
     scratch: bool = False
     delay: float = 0.0
     watched: bool = False
+    slower: float = 1.0
 
     def recipe(self) -> Mapping[str, Any]:
         """For quantize_aware."""
@@ -53,7 +56,7 @@ def _four(method: Method, about: str) -> Method:
 
 NAIVE = Method("W8A8, naive folding", batch_norm="naive", freeze=None, watched=True)
 UNFROZEN = Method("W8A8, corrected, never frozen", freeze=None, watched=True)
-STATIC = Method("W8A8, folded before training", batch_norm="static", watched=True)
+STATIC = Method("W8A8, folded before training", batch_norm="static", watched=True, slower=0.1)
 METHODS: Table[Method] = Table(
     "method",
     {
@@ -64,7 +67,7 @@ METHODS: Table[Method] = Table(
         "w8-unfrozen": UNFROZEN,
         "w8-static": STATIC,
         "w4": Method("W4A8, LSQ, corrected and frozen", bits=4, watched=True),
-        "w4-taught": Method("W4A8, LSQ, float teacher", bits=4, teacher=True),
+        "w4-taught": Method("W4A8, LSQ, float teacher", bits=4, teacher=True, slower=0.25),
         "w4-max": Method("W4A8, scale by largest weight", bits=4, weights="max"),
         "w4-naive": _four(NAIVE, "W4A8, naive folding"),
         "w4-unfrozen": _four(UNFROZEN, "W4A8, corrected, never frozen"),
@@ -167,7 +170,7 @@ class Run:
 
     def rate(self, settings: Settings) -> float:
         """Peak learning rate."""
-        return settings.rate if self.start is None else settings.tune_rate
+        return settings.rate if self.start is None else settings.tune_rate * self.how.slower
 
 
 def _bases(settings: Settings, **options: Any) -> Iterator[Run]:

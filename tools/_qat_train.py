@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from _qat_watch import CodeWatch
 from tfq_ext._optional import need
 
 keras = need("keras", why="tools/bench_qat.py")
+Callback: Any = keras.callbacks.Callback
 DECAY = 1e-4  # L2 in float training
 JUDGED = 500  # images a step of evaluation
 
@@ -43,9 +44,15 @@ def network(run: Run, *, decay: float = 0.0) -> Any:
 def trained(run: Run, out: Path) -> Any:
     """The float network as it was saved."""
     model = network(run)
-    saved = keras.models.load_model(model_path(out, run.id), compile=False)
+    saved = loaded(run, out)
     model.set_weights(saved.get_weights())
     return model
+
+
+def loaded(run: Run, out: Path) -> Any:
+    """The model that a run saved; a QAT model's layers are registered once its module is there."""
+    need("tfq_ext.qat.build", why="a QAT model's layers")
+    return keras.models.load_model(model_path(out, run.id), compile=False)
 
 
 def model_path(out: Path, name: str) -> Path:
@@ -111,7 +118,7 @@ def schedule(run: Run) -> list[Any]:
     ]
 
 
-class StopAt(keras.callbacks.Callback):
+class StopAt(Callback):
     """Gives up at a time of day."""
 
     def __init__(self, deadline: float | None):
@@ -140,18 +147,13 @@ def train(
     every = max(1, round(len(data.y_train) / settings.batch / settings.looks))
     looks = max(1, round(run.epochs(settings) * settings.looks))
     batches = Batches(data.x_train, data.y_train, settings.batch, every, run.seed)
-    _compile(whole, run.rate(settings), every * looks)
+    compile_for(whole, run.rate(settings), every * looks)
     watch = CodeWatch(student) if run.how.watched and run.start is not None else None
     clock = Clock()
-    history = whole.fit(
-        batches,
-        epochs=looks,
-        validation_data=(x_test, data.y_test),
-        validation_batch_size=JUDGED,
-        shuffle=False,
-        verbose=0,
-        callbacks=[*schedule(run), StopAt(deadline), clock, *([watch] if watch else [])],
-    )
+    callbacks = [*schedule(run), StopAt(deadline), clock, *([watch] if watch else [])]
+    judged = {"validation_data": (x_test, data.y_test), "validation_batch_size": JUDGED}
+    fit = partial(whole.fit, batches, epochs=looks, shuffle=False, verbose=0, **judged)
+    history = fit(callbacks=callbacks)
     answers = save(student, run.id, x_test, out)
     return {
         "id": run.id,
@@ -166,7 +168,8 @@ def train(
     }
 
 
-def _compile(model: Any, rate: float, steps: int) -> None:
+def compile_for(model: Any, rate: float, steps: int) -> None:
+    """SGD with momentum, its rate falling along a cosine."""
     falling = keras.optimizers.schedules.CosineDecay(rate, steps)
     model.compile(
         keras.optimizers.SGD(falling, momentum=0.9, nesterov=True),
@@ -176,7 +179,7 @@ def _compile(model: Any, rate: float, steps: int) -> None:
     )
 
 
-class Clock(keras.callbacks.Callback):
+class Clock(Callback):
     """Milliseconds between two steps."""
 
     def __init__(self) -> None:

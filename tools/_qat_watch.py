@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,7 @@ from tfq_ext._optional import need
 keras = need("keras", why="tools/bench_qat.py")
 ops = keras.ops
 Codes = dict[str, np.ndarray]
+Callback: Any = keras.callbacks.Callback
 
 
 def codes_of(model: Any) -> Codes:
@@ -32,7 +34,7 @@ def changed(before: Codes, after: Codes) -> float:
     return sum(int(np.sum(values != after[name])) for name, values in before.items()) / count
 
 
-class CodeWatch(keras.callbacks.Callback):
+class CodeWatch(Callback):
     """Compares the exported codes before and after one step, a few times a run.
 
     Args:
@@ -67,18 +69,42 @@ class CodeWatch(keras.callbacks.Callback):
         _ = self.model
 
 
-def batch_jitter(model: Any, batches: list[np.ndarray]) -> float:
-    """Share of codes that differ between two batches in training, all variables held.
+def batch_jitter(model: Any, batches: list[np.ndarray]) -> tuple[float, float]:
+    r"""How far apart the weights of two batches are in training, all variables held.
 
     What a forward pass in training really multiplies with is caught behind each quantizer. With
     naive folding that depends on the batch's variance, with the correction it does not.
+
+    Returns:
+        Share of codes that differ; mean over layers of \( \|w_1 - w_2\| / \|w_1\| \). Where each
+        channel's scale follows its largest weight, the batch's variance falls out of the codes and
+        moves the scales alone, so only the second shows it.
     """
     seen = [_caught(model, batch) for batch in batches]
-    shares = [changed(a, b) for a, b in pairwise(seen)]
-    return float(np.mean(shares))
+    pairs = list(pairwise(seen))
+    shares = [changed(a.codes, b.codes) for a, b in pairs]
+    moved = [np.mean([_distance(a.real[n], b.real[n]) for n in a.real]) for a, b in pairs]
+    return float(np.mean(shares)), float(np.mean(moved))
 
 
-def _caught(model: Any, batch: np.ndarray) -> Codes:
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / max(float(np.linalg.norm(a)), 1e-30))
+
+
+@dataclass
+class Caught:
+    """What quantizers of weights gave in one forward pass.
+
+    Args:
+        codes: integers by weight.
+        real: the values, float32.
+    """
+
+    codes: Codes = field(default_factory=dict)
+    real: Codes = field(default_factory=dict)
+
+
+def _caught(model: Any, batch: np.ndarray) -> Caught:
     before = model.get_weights()
     with _listening(model) as found:
         model(batch, training=True)
@@ -87,9 +113,9 @@ def _caught(model: Any, batch: np.ndarray) -> Codes:
 
 
 @contextmanager
-def _listening(model: Any) -> Iterator[Codes]:
+def _listening(model: Any) -> Iterator[Caught]:
     layers = need("tfq_ext.qat.layers", why="a QAT model's weights")
-    found: Codes = {}
+    found = Caught()
     kept = []
     for layer in layers.qat_layers(model):
         for name, quantizer in getattr(layer, "quantizers", {}).items():
@@ -102,12 +128,13 @@ def _listening(model: Any) -> Iterator[Codes]:
             del quantizer.call
 
 
-def _noting(quantizer: Any, call: Any, found: Codes, name: str) -> Any:
+def _noting(quantizer: Any, call: Any, found: Caught, name: str) -> Any:
     def noted(x: Any, training: bool | None = None, slot: int | None = 0) -> Any:
         y = call(x, training=training)
         real = np.asarray(ops.convert_to_numpy(y), np.float32)
         scale = quantizer.grid(np.asarray(ops.convert_to_numpy(x), np.float32))[0]
-        found[name] = np.rint(real / quantizer.spread(scale, real.ndim)).astype(np.int16)
+        found.codes[name] = np.rint(real / quantizer.spread(scale, real.ndim)).astype(np.int16)
+        found.real[name] = real
         return y
 
     return noted

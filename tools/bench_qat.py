@@ -45,7 +45,12 @@ from tfq_ext.errors import TfqError
 
 def _part(module: str) -> Callable[[Job], list[str]]:
     """The step that `module.run` is; imported when it is its turn."""
-    return lambda job: need(module, why="tools/bench_qat.py").run(job)  # type: ignore[no-any-return]
+
+    def run(job: Job) -> list[str]:
+        failed: list[str] = need(module, why="tools/bench_qat.py").run(job)
+        return failed
+
+    return run
 
 
 # step -> what it does; each returns sentences about what failed

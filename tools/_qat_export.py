@@ -1,0 +1,136 @@
+"""Every trained model as a .tflite, judged in LiteRT on the test images; and PTQ for comparison."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _qat_plan import EXPERIMENTS, FLOAT, METHODS, Run, runs
+from _qat_queue import Job, Row
+
+from tfq_ext._optional import need
+
+BATCH = 100
+PTQ = ("int8", "int4")  # recipes of tfq.quantize
+CALIBRATION = 256
+
+
+def run(job: Job) -> list[str]:
+    """Export what the log does not have yet; a sentence for every model that failed."""
+    trained, done = job.log().rows("run"), job.log().rows("file")
+    failed = []
+    for each in runs(EXPERIMENTS, job.settings):
+        if each.id not in trained or each.method is None:
+            continue
+        for name, make in _files(each, job):
+            if name not in done and not job.late():
+                failed += _recorded(name, make, each, job)
+    return failed
+
+
+def _files(each: Run, job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """(name, what makes it): the QAT model's file, or those of post-training quantization."""
+    if METHODS[each.method or FLOAT].bits:
+        yield each.id, partial(_exported, each, job)
+    else:
+        for recipe in PTQ:
+            yield f"{each.id}+{recipe}", partial(_quantized, each, recipe, job)
+
+
+def _model(each: Run, job: Job) -> Any:
+    from _qat_train import loaded
+
+    return loaded(each, job.out)
+
+
+def _exported(each: Run, job: Job) -> tuple[Any, np.ndarray]:
+    qat = need("tfq_ext.qat", why="exporting QAT models")
+    model = _model(each, job)
+    return qat.export(model, show_progress=False), _answers(model, job)
+
+
+def _quantized(each: Run, recipe: str, job: Job) -> tuple[Any, np.ndarray]:
+    from tfq_ext import quantize
+
+    model = _model(each, job)
+    samples = _data(job)[0].calibration(CALIBRATION)
+    return quantize(model, samples, recipe=recipe, show_progress=False), _answers(model, job)
+
+
+def _data(job: Job) -> Any:
+    from _qat_train import data_of
+
+    return data_of(job.data, job.settings.train, job.settings.test)
+
+
+def _answers(model: Any, job: Job) -> np.ndarray:
+    logits = model.predict(_data(job)[1], batch_size=500, verbose=0)
+    return np.argmax(logits, axis=1).astype(np.uint8)
+
+
+def _recorded(name: str, make: Callable[[], Any], each: Run, job: Job) -> list[str]:
+    begin = time.perf_counter()
+    try:
+        result, keras_says = make()
+        answers = litert_answers(result.content, _data(job)[1])
+    except Exception as error:  # one model's failure leaves the others alone
+        return [f"{name}: {type(error).__name__}: {str(error).strip()[:300]}"]
+    row = _row(name, result, answers, keras_says, job)
+    path = job.out / "files" / f"{name}.tflite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(result.content)
+    save_answers(job.out, name, answers)
+    job.log().write("file", {**row, "run": each.id, "seconds": time.perf_counter() - begin})
+    print(
+        f"{name}: {row['accuracy']:.2%}, {row['agreement']:.2%} as Keras, {row['bytes']} bytes",
+        file=sys.stderr,
+        flush=True,
+    )
+    return []
+
+
+def _row(name: str, result: Any, answers: np.ndarray, keras_says: np.ndarray, job: Job) -> Row:
+    labels = _data(job)[0].y_test
+    return {
+        "id": name,
+        "accuracy": float(np.mean(answers == labels)),
+        "keras": float(np.mean(keras_says == labels)),
+        "agreement": float(np.mean(answers == keras_says)),
+        "bytes": len(result.content),
+        "left_float": len(result.account.float_ops),
+    }
+
+
+def save_answers(out: Path, name: str, answers: np.ndarray) -> None:
+    """Where the tables look for what LiteRT said; uint8[N]."""
+    path = out / "predictions" / f"{name}.litert.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, answers)
+
+
+def litert_answers(content: bytes, images: np.ndarray) -> np.ndarray:
+    """Classes that LiteRT's CPU kernels choose; uint8[N].
+
+    Args:
+        content: a .tflite with one float input [1 or any, 32, 32, 3] and one output of logits.
+        images: float32[N, 32, 32, 3], normalized.
+    """
+    litert = need("ai_edge_litert.interpreter", why="judging files")
+    interpreter = litert.Interpreter(model_content=content, num_threads=2)
+    port = interpreter.get_input_details()[0]["index"]
+    answers = []
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        if start == 0 or len(batch) != BATCH:
+            interpreter.resize_tensor_input(port, list(batch.shape))
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(port, batch)
+        interpreter.invoke()
+        logits = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        answers.append(np.argmax(logits, axis=1).astype(np.uint8))
+    return np.concatenate(answers)

@@ -1,0 +1,274 @@
+"""The tables of bench_qat, one function each: from results to rows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from _qat_plan import FLOAT, METHODS, Run
+from _qat_results import Group, Results, run_of
+
+ABLATIONS = (FLOAT, "w8", "w4", "w4-taught")  # rows of width and relu
+HEADER = (
+    "training",
+    "seeds",
+    "Keras %",
+    "lost, points",
+    "95 %",
+    "LiteRT %",
+    "as Keras %",
+    "KB",
+)
+W8_TARGET, W4_TARGET = 0.003, 0.010  # lost against the float network that is fine-tuned as long
+FROZEN_TARGET, CORRECTED_TARGET = 1.3, 1.9  # QAT step over float step
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table.
+
+    Args:
+        title: heading.
+        header: of the columns.
+        rows: texts.
+        notes: sentences below it.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def markdown(self) -> str:
+        """A Markdown table under a heading."""
+        lines = [f"## {self.title}", ""]
+        lines += [f"| {' | '.join(row)} |" for row in (self.header, ("---",) * len(self.header))]
+        lines += [f"| {' | '.join(row)} |" for row in self.rows]
+        return "\n".join([*lines, "", *(f"{note}\n" for note in self.notes)])
+
+
+def accuracy(results: Results) -> Iterator[Section]:
+    """Every method of every network with all that is known of it."""
+    for base in results.bases():
+        rows = [_method_row(results, base, method) for method in results.methods(base)]
+        if rows:
+            yield Section(_title(base), HEADER, tuple(rows), tuple(_verdicts(results, base)))
+
+
+def _title(base: Run) -> str:
+    return f"{base.net} x {base.width:g}, {base.relu}"
+
+
+def _method_row(results: Results, base: Run, method: str) -> tuple[str, ...]:
+    group = results.group(base, method)
+    assert group is not None
+    files = [results.files[n] for n in _ids(base, group) if n in results.files]
+    return (
+        METHODS[method].about,
+        str(len(group.seeds)),
+        _percent(group),
+        *_lost(results, group, results.baseline(base, group.seeds)),
+        _mean([row["accuracy"] for row in files]),
+        _mean([row["agreement"] for row in files]),
+        f"{np.mean([row['bytes'] for row in files]) / 1e3:.0f}" if files else "",
+    )
+
+
+def _ids(base: Run, group: Group) -> list[str]:
+    return [replace(base, method=group.run.method, seed=seed).id for seed in group.seeds]
+
+
+def _percent(group: Group) -> str:
+    spread = f" ± {100 * group.spread:.2f}" if len(group.seeds) > 1 else ""
+    return f"{100 * group.accuracy:.2f}{spread}"
+
+
+def _mean(shares: Sequence[float]) -> str:
+    return f"{100 * float(np.mean(shares)):.2f}" if shares else ""
+
+
+def _lost(results: Results, group: Group, reference: Group | None) -> tuple[str, str]:
+    found = results.against(group, reference)
+    if found is None or reference is None or group.run == reference.run:
+        return "", ""
+    return f"{100 * found.drop:+.2f}", f"{100 * found.lo:+.2f} .. {100 * found.hi:+.2f}"
+
+
+def _verdicts(results: Results, base: Run) -> Iterator[str]:
+    for methods, target, what in (
+        (("w8",), W8_TARGET, "W8A8"),
+        (("w4-taught", "w4"), W4_TARGET, "W4A8"),
+    ):
+        groups = [g for m in methods if (g := results.group(base, m)) is not None]
+        for group in groups[:1]:
+            found = results.against(group, results.baseline(base, group.seeds))
+            if found is not None:
+                word = "met" if found.drop <= target else "MISSED"
+                yield (
+                    f"{what} ({METHODS[group.run.method or FLOAT].about}): loses "
+                    f"{100 * found.drop:+.2f} points, target {100 * target:.1f}: {word}."
+                )
+
+
+def post_training(results: Results) -> Iterator[Section]:
+    """QAT against post-training quantization of the float network fine-tuned as long."""
+    rows = []
+    for base in results.bases():
+        for label, method, suffix in (
+            ("QAT W8A8", "w8", ".litert"),
+            ("post-training int8", FLOAT, "+int8.litert"),
+            ("QAT W4A8", "w4", ".litert"),
+            ("QAT W4A8, float teacher", "w4-taught", ".litert"),
+            ("post-training int4", FLOAT, "+int4.litert"),
+        ):
+            group = results.group(base, method, suffix)
+            if group is not None:
+                lost = _lost_anyway(results, group, results.baseline(base, group.seeds))
+                rows.append((_title(base), label, _percent(group), *lost))
+    header = ("network", "file", "LiteRT %", "lost against float, points", "95 %")
+    if rows:
+        yield Section("When QAT is worth it", header, tuple(rows))
+
+
+def _lost_anyway(results: Results, group: Group, reference: Group | None) -> tuple[str, str]:
+    found = results.against(group, reference)
+    if found is None:
+        return "", ""
+    return f"{100 * found.drop:+.2f}", f"{100 * found.lo:+.2f} .. {100 * found.hi:+.2f}"
+
+
+def codes(results: Results) -> Iterator[Section]:
+    """How much the integers move."""
+    rows = []
+    for name, row in results.rows("codes").items():
+        steps = [share for _, share in results.runs.get(name, {}).get("changed", [])]
+        rows.append(
+            (
+                _title(run_of(name)),
+                run_of(name).how.about,
+                f"{100 * row['share']:.2f}",
+                f"{100 * row['moved']:.2f}",
+                f"{100 * float(np.mean(steps[: len(steps) // 2])):.2f}" if len(steps) > 1 else "",
+                f"{100 * steps[-1]:.2f}" if steps else "",
+            )
+        )
+    header = (
+        "network",
+        "training",
+        "batch to batch: codes, %",
+        "weights, %",
+        "step to step, first half: codes, %",
+        "at the end, %",
+    )
+    note = (
+        "Batch to batch: in training, all variables held, BatchNorm moving; step to step: exported."
+    )
+    if rows:
+        yield Section("Codes that move", header, tuple(rows), (note,))
+
+
+def ablation(title: str, wanted: Callable[[Run, Run], bool]) -> Callable[..., Iterator[Section]]:
+    """A section that sets networks side by side, all against the same one's float."""
+
+    def made(results: Results) -> Iterator[Section]:
+        bases = results.bases()
+        usual = bases[0]
+        chosen = [base for base in bases if wanted(base, usual)]
+        rows = []
+        for base in chosen if len(chosen) > 1 else []:
+            for method in (m for m in ABLATIONS if m in results.methods(base)):
+                group = results.group(base, method)
+                assert group is not None
+                kilobytes = group_bytes(results, base, group) / 1e3
+                own = _lost(results, group, results.baseline(base, group.seeds))
+                about = METHODS[method].about
+                rows.append((_title(base), about, f"{kilobytes:.0f}", _percent(group), *own))
+        header = ("network", "training", "KB", "Keras %", "lost, points", "95 %")
+        if rows:
+            yield Section(title, header, tuple(rows))
+
+    return made
+
+
+def group_bytes(results: Results, base: Run, group: Group) -> float:
+    """Bytes of the file, the mean over seeds; before export those of the weights alone."""
+    names = _ids(base, group)
+    files = [results.files[name]["bytes"] for name in names if name in results.files]
+    if files:
+        return float(np.mean(files))
+    return float(results.runs[names[0]]["parameters"]) * (group.run.how.bits or 32) / 8
+
+
+def scratch(results: Results) -> Iterator[Section]:
+    """From the float network against from random weights."""
+    base = results.bases()[0]
+    rows = []
+    for tuned, fresh in (("w8", "w8-scratch"), ("w8", "w8-delayed"), ("w4", "w4-scratch")):
+        group = results.group(base, fresh)
+        if group is None:
+            continue
+        reference = results.group(base, tuned, only=group.seeds)
+        from_float = _percent(reference) if reference else ""
+        lost = _lost(results, group, reference)
+        rows.append((METHODS[fresh].about, _percent(group), from_float, *lost))
+    header = ("training", "Keras %", "from float %", "lost, points", "95 %")
+    if rows:
+        yield Section("From scratch, for as many epochs in all", header, tuple(rows))
+
+
+def tfmot(results: Results) -> Iterator[Section]:
+    """TFMOT beside us, and the depthwise kernels' SQNR."""
+    rows = [
+        (
+            name,
+            f"{100 * row['keras']:.2f}",
+            f"{100 * row['accuracy']:.2f}",
+            f"{100 * row['agreement']:.2f}",
+            f"{row['bytes'] / 1e3:.0f}",
+            f"{row['seconds']:.0f}",
+        )
+        for name, row in results.rows("tfmot").items()
+    ]
+    header = ("same float weights, same batches", "Keras %", "LiteRT %", "as Keras %", "KB", "s")
+    if rows:
+        yield Section("TFMOT 0.8.1", header, tuple(rows))
+    for name, row in results.rows("depthwise").items():
+        lines = [(n, f"{a:.1f}", f"{b:.1f}", f"{a - b:.1f}") for n, a, b in row["rows"]]
+        header4 = ("layer", "one scale a channel, dB", "one a tensor, dB", "gain, dB")
+        yield Section(f"Depthwise kernels of {name}, folded, 8 bits", header4, tuple(lines))
+
+
+def step_time(results: Results) -> Iterator[Section]:
+    """Ratios of a training step."""
+    rows, notes = [], []
+    for name, row in results.rows("steptime").items():
+        for phase, ms in row["ms"].items():
+            ratio = row["ratio"].get(phase)
+            shown = f"{ratio[0]:.2f} ({ratio[1]:.2f} .. {ratio[2]:.2f})" if ratio else ""
+            rows.append((name, phase, f"{ms:.1f}", shown))
+        frozen, corrected = row["ratio"]["frozen"][0], row["ratio"]["corrected"][0]
+        notes.append(
+            f"{name}: frozen {frozen:.2f} ({_word(frozen, FROZEN_TARGET)}), corrected "
+            f"{corrected:.2f} ({_word(corrected, CORRECTED_TARGET)}), TFMOT "
+            f"{row['ratio']['TFMOT'][0]:.2f}; {row['machine']}."
+        )
+    header = ("network, batch 64", "phase", "ms a step", "over float (quartiles)")
+    if rows:
+        yield Section("Step time, TensorFlow backend", header, tuple(rows), tuple(notes))
+
+
+def _word(ratio: float, target: float) -> str:
+    return f"target {target}: {'met' if ratio <= target else 'MISSED'}"
+
+
+SECTIONS: tuple[Callable[[Results], Iterator[Section]], ...] = (
+    accuracy,
+    post_training,
+    codes,
+    scratch,
+    ablation("Width against bits", lambda run, usual: run.net == usual.net and run.relu == "relu6"),
+    ablation("ReLU against ReLU6", lambda run, usual: run.net == usual.net and run.width == 0.35),
+    tfmot,
+    step_time,
+)

@@ -1,0 +1,87 @@
+"""The report of bench_qat: tables on the terminal by rich, and as report.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from _qat_queue import Job
+from _qat_results import Results
+from _qat_sections import SECTIONS, Section
+
+from tfq_ext._optional import need
+
+WIDTH = 132  # columns; rich would take 80 where there is no terminal
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "jax",
+    "tf_keras",
+    "tensorflow-model-optimization",
+    "ai-edge-litert",
+    "numpy",
+)
+
+
+def run(job: Job) -> list[str]:
+    """Print every table that there are figures for; write report.md."""
+    with np.load(job.data, allow_pickle=False) as archive:
+        labels = np.asarray(archive["y_test"]).ravel()[: job.settings.test]
+    results = Results(job, labels)
+    if not results.runs:
+        return ["report: the folder has no results; run the step float first"]
+    sections = [section for make in SECTIONS for section in make(results)]
+    console = need("rich.console", why="tables").Console(width=WIDTH)
+    grid = need("rich.table", why="tables").Table
+    for section in sections:
+        table = grid(title=section.title, title_justify="left")
+        for k, name in enumerate(section.header):
+            table.add_column(name, justify="right" if k else "left")
+        for row in section.rows:
+            table.add_row(*row)
+        console.print(table)
+        for note in section.notes:
+            console.print(note)
+    (job.out / "report.md").write_text(written(sections, results), encoding="utf-8")
+    return []
+
+
+def written(sections: Sequence[Section], results: Results) -> str:
+    """The whole of report.md."""
+    head = [
+        "# Quantization-aware training on CIFAR-10",
+        "",
+        "Written by `tools/bench_qat.py report` from its log; the tool's `--help` says how each",
+        f"figure was made. {_when(results)}",
+        "",
+        "Intervals are 95 %, paired over the test images (a hit counts by the share of seeds that",
+        "answer rightly); lost points are against the float network that was fine-tuned as long.",
+        "",
+        "![accuracy and codes over steps](plot.png)" if _plotted(results) else "",
+        "",
+    ]
+    return "\n".join([*head, *(section.markdown() for section in sections)])
+
+
+def _plotted(results: Results) -> bool:
+    return (results.job.out / "plot.png").exists()
+
+
+def _when(results: Results) -> str:
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    trained = sorted({str(row["backend"]) for row in results.runs.values()})
+    days = sorted(str(row["at"])[:10] for row in results.runs.values())
+    return (
+        f"Trained on {' and '.join(trained)}, {days[0]} to {days[-1]}; table of "
+        f"{time.strftime('%F')}, {platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}; {', '.join(found)}."
+    )
