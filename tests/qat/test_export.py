@@ -83,6 +83,16 @@ def test_codes_and_scales_are_the_trained_ones(kind, bits, norm):
     assert not result.account.float_ops
 
 
+def test_a_depthwise_kernel_with_one_scale_keeps_its_layout():
+    recipe = {"base": "int8", "weights": {"per_channel": False}}
+    model, x = trained(one_layer("DepthwiseConv2D"), recipe=recipe)
+    content = qat.export(model).content
+    ((_, _, scales),) = stored_codes(content)
+    assert scales.size == 1
+    (wanted,), (found,) = predicted(model, x), run(content, model, x)
+    assert np.abs(found - wanted).max() < 1.01 * output_step(model)
+
+
 @every_kind
 def test_keras_and_litert_differ_by_one_step_at_most(kind):
     model, x = trained(one_layer(kind))

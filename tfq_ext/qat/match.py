@@ -67,7 +67,7 @@ def _key(rows: np.ndarray) -> tuple[tuple[int, ...], bytes]:
 
 def _codes(weight: TrainedWeight, shape: tuple[int, ...], axis: int) -> WeightCodes:
     per_channel = weight.scale.ndim == 1 and axis >= 0
-    if per_channel:
+    if axis >= 0:  # with one scale too: a depthwise kernel's channels come last
         moved = (shape[axis], *(n for k, n in enumerate(shape) if k != axis))
         codes = np.moveaxis(weight.codes.reshape(moved), 0, axis)
     else:
