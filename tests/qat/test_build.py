@@ -11,7 +11,14 @@ from kinds_zoo import mobile, samples
 from lite import predicted, run, run_apart
 
 from tfq_ext import qat
-from tfq_ext.errors import DataError, ModelError, RecipeError, SpecError, UnknownName
+from tfq_ext.errors import (
+    DataError,
+    ModelError,
+    RecipeError,
+    SpecError,
+    TfqWarning,
+    UnknownName,
+)
 from tfq_ext.qat.conv_bn import FoldedBatchNorm
 from tfq_ext.qat.kinds import KINDS, channel_axes
 from tfq_ext.qat.layers import ChannelScale, Quantized, qat_layers, quantizers_of
@@ -48,6 +55,7 @@ def outputs(model, x):
 
 
 @every_model
+@pytest.mark.filterwarnings("ignore:.*has never been trained")
 def test_every_model_trains_and_keeps_its_function(name, tmp_path):
     """Unquantized equal to 1e-5, quantized close, the original untouched; a step, save and load."""
     model = ZOO[name]()
@@ -277,6 +285,21 @@ with strategy.scope():
 two.fit(x, np.zeros((64, 5)), batch_size=16, epochs=1, verbose=0, shuffle=False)
 print(max(float(np.abs(a - b).max()) for a, b in zip(one.get_weights(), two.get_weights())))
 """
+
+
+def test_a_network_that_was_never_trained_starts_its_ranges_by_training():
+    x = keras.Input((6,))
+    y = L.Dense(4, name="dense")(x)
+    model = keras.Model(x, L.BatchNormalization(name="fresh")(y))
+    data = samples(model, 32)[0]
+    with pytest.warns(TfqWarning, match="'fresh' has never been trained"):
+        aware = qat.quantize_aware(model, data)
+    assert {q.range() for n, q in quantizers_of(aware) if "/" not in n} == {(0.0, 0.0)}
+    aware.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    aware.train_on_batch(data, np.zeros((32, 4), np.float32))
+    low, high = aware.get_layer("dense_range").range()
+    assert -5 < low < -1
+    assert 1 < high < 5  # a normalized batch, not the network's inference
 
 
 def test_bad_settings_say_what_is_allowed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfq_ext._optional import need
-from tfq_ext.errors import ModelError, SpecError
+from tfq_ext.errors import ModelError, SpecError, TfqWarning
 from tfq_ext.qat.choices import Wishes, choose, fixed_range
 from tfq_ext.qat.conv_bn import MODES, FoldedBatchNorm
 from tfq_ext.qat.decompose import decompose
@@ -78,11 +79,29 @@ def quantize_aware(
         builder.mode = batch_norm
     qat = replay(flow, builder, head=builder.head)
     start_weights(qat)
-    if data is not None:
+    if data is not None and not (activations == "ema" and _untrained(model)):
         start_ranges(qat, data, calibrator or _calibrator(wishes.recipe))
     elif activations not in ("ema", "fixed"):
         raise SpecError(f"activations={activations!r} starts from ranges: give data.")
     return qat
+
+
+def _untrained(model: Any) -> bool:
+    """Whether a BatchNormalization has seen nothing yet; its inference then says nothing of
+    training, and ranges chosen on it would clip the first batches to nearly nothing."""
+    for layer in model._flatten_layers(include_self=False):
+        if type(layer).__name__ == "BatchNormalization" and layer.built:
+            fresh = np.all(_numpy(layer.moving_variance) == 1)
+            if fresh and not np.any(_numpy(layer.moving_mean)):
+                warnings.warn(
+                    f"{layer.name!r} has never been trained, so the data does not tell which "
+                    "ranges training needs: the first batch starts them. From random weights, "
+                    "let Schedule(quantize_after=...) wait before it switches quantizers on.",
+                    TfqWarning,
+                    stacklevel=3,
+                )
+                return True
+    return False
 
 
 def _recipe(recipe: Any, weight_bits: int | None) -> Recipe:
