@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfq_ext.qat.build import quantize_aware as quantize_aware
     from tfq_ext.qat.distill import Distiller as Distiller
+    from tfq_ext.qat.journal import Journal as Journal
+    from tfq_ext.qat.journal import read_journal as read_journal
     from tfq_ext.qat.look import overview as overview
     from tfq_ext.qat.quantizers import ACTIVATION_QUANTIZERS as ACTIVATION_QUANTIZERS
     from tfq_ext.qat.quantizers import WEIGHT_QUANTIZERS as WEIGHT_QUANTIZERS
@@ -25,12 +27,14 @@ _WHERE = {
     "Dampen": "schedule",
     "Distiller": "distill",
     "Freeze": "schedule",
+    "Journal": "journal",
     "Schedule": "schedule",
     "WEIGHT_QUANTIZERS": "quantizers",
     "export": "to_file",
     "fine_tuning_rate": "schedule",
     "overview": "look",
     "quantize_aware": "build",
+    "read_journal": "journal",
 }
 __all__ = sorted(_WHERE)
 

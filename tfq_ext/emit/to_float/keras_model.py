@@ -65,7 +65,7 @@ def require_tensorflow_backend() -> None:
 def _refuse_quantized_layers(model: Any) -> None:
     """Refuse what keras.Model.quantize made: its integer matmuls do not convert."""
     for layer in getattr(model, "layers", ()):
-        if type(layer).__module__.startswith("tfq_ext.qat"):
+        if hasattr(layer, "quantizers") or hasattr(layer, "fake_quantizes"):
             raise ModelError(
                 f"Model {model.name!r} trains on integers already (layer {layer.name!r}): "
                 "tfq_ext.qat.export(model), or `tfq export`, writes them into a file."

@@ -32,6 +32,8 @@ class Quantizer(Layer):
         frozen: True: ranges and scales no longer move.
     """
 
+    fake_quantizes = True  # how others tell a QAT model without importing this
+
     def __init__(
         self,
         *,
