@@ -18,6 +18,7 @@ from tfq_ext._optional import need
 BATCH = 100
 PTQ = ("int8", "int4")  # recipes of tfq.quantize
 CALIBRATION = 256
+KERNELS = 2000  # images on which LiteRT's two sets of kernels are compared
 
 
 def run(job: Job) -> list[str]:
@@ -74,17 +75,24 @@ def _answers(model: Any, job: Job) -> np.ndarray:
 
 
 def _recorded(name: str, make: Callable[[], Any], each: Run, job: Job) -> list[str]:
+    from _qat_train import predictions_path
+
     begin = time.perf_counter()
     try:
         result, keras_says = make()
-        answers = litert_answers(result.content, _data(job)[1])
+        images = _data(job)[1]
+        answers = litert_answers(result.content, images)
+        plain = litert_answers(result.content, images[:KERNELS], builtin=True)
     except Exception as error:  # one model's failure leaves the others alone
         return [f"{name}: {type(error).__name__}: {str(error).strip()[:300]}"]
     row = _row(name, result, answers, keras_says, job)
+    row["kernels"] = float(np.mean(answers[:KERNELS] == plain))
     path = job.out / "files" / f"{name}.tflite"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(result.content)
     save_answers(job.out, name, answers)
+    if not predictions_path(job.out, each.id).exists():  # trained elsewhere, only models kept
+        np.save(predictions_path(job.out, each.id), keras_says)
     job.log().write("file", {**row, "run": each.id, "seconds": time.perf_counter() - begin})
     print(
         f"{name}: {row['accuracy']:.2%}, {row['agreement']:.2%} as Keras, {row['bytes']} bytes",
@@ -113,15 +121,20 @@ def save_answers(out: Path, name: str, answers: np.ndarray) -> None:
     np.save(path, answers)
 
 
-def litert_answers(content: bytes, images: np.ndarray) -> np.ndarray:
+def litert_answers(content: bytes, images: np.ndarray, *, builtin: bool = False) -> np.ndarray:
     """Classes that LiteRT's CPU kernels choose; uint8[N].
 
     Args:
         content: a .tflite with one float input [1 or any, 32, 32, 3] and one output of logits.
         images: float32[N, 32, 32, 3], normalized.
+        builtin: LiteRT's own kernels alone, without XNNPACK.
     """
     litert = need("ai_edge_litert.interpreter", why="judging files")
-    interpreter = litert.Interpreter(model_content=content, num_threads=2)
+    kinds = litert.OpResolverType
+    kind = kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES if builtin else kinds.AUTO
+    interpreter = litert.Interpreter(
+        model_content=content, num_threads=2, experimental_op_resolver_type=kind
+    )
     port = interpreter.get_input_details()[0]["index"]
     answers = []
     for start in range(0, len(images), BATCH):

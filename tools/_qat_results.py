@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from _qat_plan import FLOAT, METHODS, Run
@@ -80,14 +81,10 @@ class Results:
         return sorted(found, key=lambda run: (run.net, run.relu != "relu6", run.width))
 
     def seeds(self, base: Run, method: str | None, suffix: str = "") -> tuple[int, ...]:
-        """Seeds for which both the training and its fine-tuned float network are there."""
-        found = []
-        for name in self.files if suffix else self.runs:
-            plain = name.removesuffix(suffix.removesuffix(".litert"))
-            run = run_of(plain) if "+" not in plain else None
-            if run is not None and replace(run, seed=0) == replace(base, method=method, seed=0):
-                found.append(run.seed)
-        return tuple(sorted(set(found)))
+        """Seeds whose answers are there."""
+        runs = (run_of(name) for name in self.runs)
+        same = (r for r in runs if replace(r, seed=0) == replace(base, method=method, seed=0))
+        return tuple(sorted(r.seed for r in same if self._path(f"{r.id}{suffix}").exists()))
 
     def group(
         self, base: Run, method: str | None, suffix: str = "", only: tuple[int, ...] = ()
@@ -110,7 +107,10 @@ class Results:
         return Group(replace(base, method=method), seeds, hits.mean(axis=0), shares)
 
     def _hits(self, name: str) -> np.ndarray:
-        return np.load(self.job.out / "predictions" / f"{name}.npy") == self.labels
+        return np.asarray(np.load(self._path(name)) == self.labels)
+
+    def _path(self, name: str) -> Path:
+        return self.job.out / "predictions" / f"{name}.npy"
 
     def against(self, group: Group, reference: Group | None) -> PairedDrop | None:
         """What is lost on the same images, over the seeds that both have."""

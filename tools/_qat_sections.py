@@ -18,6 +18,7 @@ HEADER = (
     "95 %",
     "LiteRT %",
     "as Keras %",
+    "XNNPACK as builtin %",
     "KB",
 )
 W8_TARGET, W4_TARGET = 0.003, 0.010  # lost against the float network that is fine-tuned as long
@@ -71,6 +72,7 @@ def _method_row(results: Results, base: Run, method: str) -> tuple[str, ...]:
         *_lost(results, group, results.baseline(base, group.seeds)),
         _mean([row["accuracy"] for row in files]),
         _mean([row["agreement"] for row in files]),
+        _mean([row["kernels"] for row in files]),
         f"{np.mean([row['bytes'] for row in files]) / 1e3:.0f}" if files else "",
     )
 

@@ -93,9 +93,11 @@ def prepared(run: Run, data: Data, out: Path) -> tuple[Any, Any]:
 
 def _quantized(run: Run, start: Any, data: Data) -> Any:
     build = need("tfq_ext.qat.build", why="quantization-aware training")
+    # An untrained network computes other values in inference than in training: its BatchNorm has
+    # seen nothing. Ranges calibrated on it clip everything, so there the first batch starts them.
     return build.quantize_aware(
         start,
-        data.calibration(256),
+        None if run.start is None else data.calibration(256),
         recipe=run.how.recipe(),
         weights=run.how.weights,
         batch_norm=run.how.batch_norm,
@@ -201,5 +203,8 @@ def save(model: Any, name: str, x_test: np.ndarray, out: Path) -> np.ndarray:
     for path in (model_path(out, name), predictions_path(out, name)):
         path.parent.mkdir(parents=True, exist_ok=True)
     np.save(predictions_path(out, name), answers)
-    model.save(model_path(out, name), include_optimizer=False)
+    with on_host():
+        bare = keras.models.clone_model(model)  # save(include_optimizer=False) keeps the momentum
+        bare.set_weights(model.get_weights())
+    bare.save(model_path(out, name))
     return answers
