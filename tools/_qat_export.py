@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _qat_plan import EXPERIMENTS, FLOAT, METHODS, Run, runs
+from _qat_plan import EXPERIMENTS, FLOAT, Run, runs
 from _qat_queue import Job, Row
 
 from tfq_ext._optional import need
@@ -26,7 +26,7 @@ def run(job: Job) -> list[str]:
     trained, done = job.log().rows("run"), job.log().rows("file")
     failed = []
     for each in runs(EXPERIMENTS, job.settings):
-        if each.id not in trained or each.method is None:
+        if each.id not in trained or each.method == FLOAT:
             continue
         for name, make in _files(each, job):
             if name not in done and not job.late():
@@ -36,7 +36,7 @@ def run(job: Job) -> list[str]:
 
 def _files(each: Run, job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
     """(name, what makes it): the QAT model's file, or those of post-training quantization."""
-    if METHODS[each.method or FLOAT].bits:
+    if each.how.bits:
         yield each.id, partial(_exported, each, job)
     else:
         for recipe in PTQ:

@@ -11,7 +11,7 @@ import numpy as np
 from _qat_plan import FLOAT, METHODS, Run
 from _qat_queue import Job, Row
 
-from tfq_ext.numerics.intervals import PairedDrop, paired_interval
+from tfq_ext.numerics.intervals import paired_interval
 
 
 def run_of(name: str) -> Run:
@@ -29,13 +29,14 @@ class Group:
     Args:
         run: of the first seed.
         seeds: those that are done.
-        hits: float[N], share of seeds that answer each test image rightly.
+        hits: float[N], share of seeds that answer each test image rightly; None where the log
+            alone is left of a run.
         accuracies: by seed.
     """
 
     run: Run
     seeds: tuple[int, ...]
-    hits: np.ndarray = field(repr=False)
+    hits: np.ndarray | None = field(repr=False)
     accuracies: tuple[float, ...]
 
     @property
@@ -47,6 +48,26 @@ class Group:
     def spread(self) -> float:
         """Standard deviation between seeds."""
         return float(np.std(self.accuracies, ddof=1)) if len(self.seeds) > 1 else float("nan")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Accuracy of a reference minus that of a candidate, with its 95 % interval.
+
+    Args:
+        drop, lo, hi: shares.
+        paired: over the same images; else as if each had its own, which is much wider.
+    """
+
+    drop: float
+    lo: float
+    hi: float
+    paired: bool = True
+
+    def texts(self) -> tuple[str, str]:
+        """Points and interval; "~" marks an unpaired one."""
+        mark = "" if self.paired else "~"
+        return f"{100 * self.drop:+.2f}", f"{mark}{100 * self.lo:+.2f} .. {100 * self.hi:+.2f}"
 
 
 @dataclass
@@ -84,7 +105,8 @@ class Results:
         """Seeds whose answers are there."""
         runs = (run_of(name) for name in self.runs)
         same = (r for r in runs if replace(r, seed=0) == replace(base, method=method, seed=0))
-        return tuple(sorted(r.seed for r in same if self._path(f"{r.id}{suffix}").exists()))
+        there = (r for r in same if not suffix or self._path(f"{r.id}{suffix}").exists())
+        return tuple(sorted(r.seed for r in there))
 
     def group(
         self, base: Run, method: str | None, suffix: str = "", only: tuple[int, ...] = ()
@@ -102,6 +124,9 @@ class Results:
         if not seeds:
             return None
         names = [f"{replace(base, method=method, seed=seed).id}{suffix}" for seed in seeds]
+        if not all(self._path(name).exists() for name in names):
+            logged = tuple(float(self.runs[name]["accuracy"]) for name in names)
+            return Group(replace(base, method=method), seeds, None, logged)
         hits = np.stack([self._hits(name) for name in names])
         shares = tuple(float(share) for share in hits.mean(axis=1))
         return Group(replace(base, method=method), seeds, hits.mean(axis=0), shares)
@@ -112,11 +137,16 @@ class Results:
     def _path(self, name: str) -> Path:
         return self.job.out / "predictions" / f"{name}.npy"
 
-    def against(self, group: Group, reference: Group | None) -> PairedDrop | None:
+    def against(self, group: Group, reference: Group | None) -> Lost | None:
         """What is lost on the same images, over the seeds that both have."""
         if reference is None or reference.seeds != group.seeds:
             return None
-        return paired_interval(reference.hits, group.hits)
+        if group.hits is None or reference.hits is None:
+            p, q = reference.accuracy, group.accuracy
+            half = 1.96 * float(np.sqrt((p * (1 - p) + q * (1 - q)) / len(self.labels)))
+            return Lost(p - q, p - q - half, p - q + half, paired=False)
+        found = paired_interval(reference.hits, group.hits)
+        return Lost(found.drop, found.lo, found.hi)
 
     def methods(self, base: Run) -> Iterator[str]:
         """Methods that were trained on it, in the table's order."""
@@ -124,6 +154,11 @@ class Results:
             run_of(n).method for n in self.runs if replace(run_of(n), seed=0, method=None) == base
         }
         return (name for name in METHODS if name in done)
+
+    def float_steps(self, base: Run) -> int:
+        """Steps of the float training that everything on this network starts from."""
+        row = self.runs[replace(base, seed=self.seeds(base, None)[0]).id]
+        return int(row["every"]) * len(row["trace"])
 
     def baseline(self, base: Run, seeds: tuple[int, ...]) -> Group | None:
         """The float network that was fine-tuned as long, same seeds."""

@@ -94,7 +94,7 @@ def _lost(results: Results, group: Group, reference: Group | None) -> tuple[str,
     found = results.against(group, reference)
     if found is None or reference is None or group.run == reference.run:
         return "", ""
-    return f"{100 * found.drop:+.2f}", f"{100 * found.lo:+.2f} .. {100 * found.hi:+.2f}"
+    return found.texts()
 
 
 def _verdicts(results: Results, base: Run) -> Iterator[str]:
@@ -114,19 +114,20 @@ def _verdicts(results: Results, base: Run) -> Iterator[str]:
 
 
 def post_training(results: Results) -> Iterator[Section]:
-    """QAT against post-training quantization of the float network fine-tuned as long."""
+    """QAT (against float fine-tuned as long) and post-training quantization (against float)."""
     rows = []
     for base in results.bases():
         for label, method, suffix in (
             ("QAT W8A8", "w8", ".litert"),
-            ("post-training int8", FLOAT, "+int8.litert"),
+            ("post-training int8", None, "+int8.litert"),
             ("QAT W4A8", "w4", ".litert"),
             ("QAT W4A8, float teacher", "w4-taught", ".litert"),
-            ("post-training int4", FLOAT, "+int4.litert"),
+            ("post-training int4", None, "+int4.litert"),
         ):
             group = results.group(base, method, suffix)
             if group is not None:
-                lost = _lost_anyway(results, group, results.baseline(base, group.seeds))
+                start = FLOAT if method else None
+                lost = _lost_anyway(results, group, results.group(base, start, only=group.seeds))
                 rows.append((_title(base), label, _percent(group), *lost))
     header = ("network", "file", "LiteRT %", "lost against float, points", "95 %")
     if rows:
@@ -137,7 +138,7 @@ def _lost_anyway(results: Results, group: Group, reference: Group | None) -> tup
     found = results.against(group, reference)
     if found is None:
         return "", ""
-    return f"{100 * found.drop:+.2f}", f"{100 * found.lo:+.2f} .. {100 * found.hi:+.2f}"
+    return found.texts()
 
 
 def codes(results: Results) -> Iterator[Section]:
@@ -175,22 +176,30 @@ def ablation(title: str, wanted: Callable[[Run, Run], bool]) -> Callable[..., It
 
     def made(results: Results) -> Iterator[Section]:
         bases = results.bases()
-        usual = bases[0]
-        chosen = [base for base in bases if wanted(base, usual)]
+        chosen = [base for base in bases if wanted(base, bases[0])]
         rows = []
         for base in chosen if len(chosen) > 1 else []:
             for method in (m for m in ABLATIONS if m in results.methods(base)):
                 group = results.group(base, method)
                 assert group is not None
-                kilobytes = group_bytes(results, base, group) / 1e3
-                own = _lost(results, group, results.baseline(base, group.seeds))
-                about = METHODS[method].about
-                rows.append((_title(base), about, f"{kilobytes:.0f}", _percent(group), *own))
-        header = ("network", "training", "KB", "Keras %", "lost, points", "95 %")
+                rows.append(_ablation_row(results, base, group))
+        header = ("network", "float steps", "training", "KB", "Keras %", "lost, points", "95 %")
+        note = "Accuracies compare where the steps of float training are equal; lost points always."
         if rows:
-            yield Section(title, header, tuple(rows))
+            yield Section(title, header, tuple(rows), (note,))
 
     return made
+
+
+def _ablation_row(results: Results, base: Run, group: Group) -> tuple[str, ...]:
+    return (
+        _title(base),
+        str(results.float_steps(base)),
+        group.run.how.about,
+        f"{group_bytes(results, base, group) / 1e3:.0f}",
+        _percent(group),
+        *_lost(results, group, results.baseline(base, group.seeds)),
+    )
 
 
 def group_bytes(results: Results, base: Run, group: Group) -> float:
