@@ -151,6 +151,8 @@ def test_sixteen_bit_activations():
 def test_a_layer_kept_float_stays_float():
     rules = [{"tensor": "conv1", "keep_float": True}]
     model, x = trained(mobile(), recipe={"base": "int8", "rules": rules})
+    assert not [n for n, _ in quantizers_of(model) if n.startswith("conv1/")]
+    assert [row.layer for row in qat.overview(model).floats] == ["conv1", "norm1"]
     result = qat.export(model)
     assert [op.op for op in result.account.float_ops] == ["CONV_2D"]
     (found,) = run(result.content, model, x)

@@ -164,7 +164,8 @@ class _Builder:
     def __call__(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """One call of the float model."""
         args, kwargs = self._on_the_way(node, args, kwargs)
-        if node in self.placement.folds:
+        before = self.placement.folds.get(node)
+        if before is not None and not self.choices[before].keep_float:
             outputs = args[0]  # done by the layer before
         else:
             outputs = self._call(node, args, kwargs)
@@ -179,12 +180,12 @@ class _Builder:
         made: Any = self.copies.made(layer)
         if made is not None:
             return made(*args, **kwargs)
-        norm = self._norm_of(node)
-        if norm is not None:
-            return self._with_norm(node, norm, args[0])
-        if self._is_lone_norm(node):
-            return self._lone_norm(node, args[0])
         choice = self.choices[node]
+        norm = self._norm_of(node)
+        if norm is not None and not choice.keep_float:
+            return self._with_norm(node, norm, args[0])
+        if self._is_lone_norm(node) and not choice.keep_float:
+            return self._lone_norm(node, args[0])
         if kind_of(layer).weights and not choice.keep_float:
             return self._with_weights(node, args[0], choice)
         return self.copies(node, args, kwargs)
@@ -219,6 +220,8 @@ class _Builder:
         name = self.copies.free_name(group.name)
         fixed = fixed_range(recipe, maker, group.name.removesuffix("_range"))
         ends = (fixed.min, fixed.max) if fixed is not None else group.fixed
+        if fixed is None and ends is not None and bits == 16:
+            ends = ends[0], ends[1] * (256 / 255) * (32767 / 32768)  # 1/32768 a step
         if ends is not None:
             return ACTIVATION_QUANTIZERS["fixed"](
                 min=ends[0], max=ends[1], bits=bits, symmetric=bits == 16, name=name
@@ -258,14 +261,14 @@ class _Builder:
     def _folded(self, node: Node, inner: Any, norm: Any) -> Any:
         layer, choice = node.operation, self.choices[node]
         quantizer = self.wishes.weight_quantizer(inner, "kernel", choice, f"{layer.name}_kernel")
-        quantizer.enabled = not choice.keep_float
         copied = type(norm).from_config(norm.get_config())
         name = self.copies.free_name(layer.name)
         new = FoldedBatchNorm(inner, copied, quantizer, mode=self.mode, name=name)
         return self.copies.hold(layer, new)
 
     def _is_lone_norm(self, node: Node) -> bool:
-        return node.kind == "BatchNormalization" and node.operation.axis in (
+        lone = node.kind == "BatchNormalization" and node not in self.placement.folds
+        return lone and node.operation.axis in (
             -1,
             len(node.output.shape) - 1,
         )

@@ -63,13 +63,11 @@ class Deployed:
     Args:
         model: weights on their grids, FAKE_QUANT where an activation is rounded.
         weights, ranges: the grids.
-        floats: layer -> why it stays float.
     """
 
     model: Any
     weights: list[TrainedWeight] = field(default_factory=list)
     ranges: list[TrainedRange] = field(default_factory=list)
-    floats: dict[str, str] = field(default_factory=dict)
 
 
 class _Rounded(Layer):
@@ -184,15 +182,11 @@ def _offset(weights: list[np.ndarray]) -> np.ndarray:
 
 def _folded(layer: Any, copies: Copies, result: Deployed) -> Any:
     weight, offset = layer.weight(), layer.bias()
-    if not layer.quantizer.enabled:
-        result.floats[layer.name] = "kept float by a rule"
-        kernel = weight
-    else:
-        codes, scale = _codes(layer.quantizer, weight)
-        result.weights.append(
-            _trained(layer, layer.layer, "kernel", layer.quantizer, codes, scale, weight)
-        )
-        kernel = _real(layer.quantizer, codes, scale, weight)
+    codes, scale = _codes(layer.quantizer, weight)
+    result.weights.append(
+        _trained(layer, layer.layer, "kernel", layer.quantizer, codes, scale, weight)
+    )
+    kernel = _real(layer.quantizer, codes, scale, weight)
     inner = layer.layer
     if isinstance(inner, ChannelScale):
         return _channel_scale(layer.name, kernel, offset, copies)

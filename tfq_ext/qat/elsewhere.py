@@ -70,7 +70,6 @@ def _write(folder: Path, deployed: Deployed) -> None:
             {"layer": w.layer, "bits": w.bits, "sqnr_db": w.sqnr_db} for w in deployed.weights
         ],
         "ranges": [asdict(r) for r in deployed.ranges],
-        "floats": deployed.floats,
     }
     (folder / _REST).write_text(json.dumps(rest), encoding="utf-8")
 
@@ -83,4 +82,4 @@ def _read(folder: Path) -> Deployed:
             for k, row in enumerate(rest["weights"])
         ]
     ranges = [TrainedRange(**row) for row in rest["ranges"]]
-    return Deployed(None, weights, ranges, rest["floats"])
+    return Deployed(None, weights, ranges)

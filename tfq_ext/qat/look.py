@@ -87,7 +87,7 @@ def _rows(model: Any) -> Iterator[Row]:
             yield _weighted(layer)
         elif kind_of(layer).grid == "float":
             yield Row(layer.name, name, reason=kind_of(layer).reason)
-        elif kind_of(layer).weights:
+        elif kind_of(layer).weights or name == "BatchNormalization":
             yield Row(layer.name, name, reason=_RULE)
         elif kind_of(layer).grid != "same":
             yield Row(layer.name, name, reason="" if _known(layer) else _UNKNOWN)
@@ -101,8 +101,6 @@ def _known(layer: Any) -> bool:
 
 def _weighted(layer: Any) -> Row:
     inner = layer.layer
-    if not all(q.enabled for q in layer.quantizers.values()) and isinstance(layer, FoldedBatchNorm):
-        return Row(layer.name, type(inner).__name__, norm=_norm(layer), reason="switched off")
     parts = []
     for name, q in layer.quantizers.items():
         scales = int(q.grid(layer.weight(name))[0].size)

@@ -12,7 +12,6 @@ from tfq_ext.emit.absorb import absorb_fake_quant
 from tfq_ext.emit.emitters import emit, emitter_for
 from tfq_ext.emit.islands import float_ops
 from tfq_ext.emit.plan import Plan, WeightCodes
-from tfq_ext.emit.result import Note
 from tfq_ext.emit.to_float import Pivot, to_float
 from tfq_ext.emit.verify import verify
 from tfq_ext.errors import EmissionError, ModelError
@@ -82,7 +81,7 @@ def export(
         output_type=output_type,
     )
     recipe = load_recipe({"input_type": input_type, "output_type": output_type})
-    return _finish(replace(pivot, model=graph), plan, trained, ranges, recipe, deployed)
+    return _finish(replace(pivot, model=graph), plan, trained, ranges, recipe)
 
 
 def _converted(model: Any, verbose: bool) -> tuple[Pivot, Deployed]:
@@ -177,7 +176,6 @@ def _finish(
     trained: _Trained,
     ranges: Mapping[str, _Range],
     recipe: Recipe,
-    deployed: Deployed,
 ) -> Result:
     """Emit, read back, account."""
     emitted = emit(emitter_for("static", plan), pivot.model, plan)
@@ -193,7 +191,7 @@ def _finish(
         released=(),
         read_back=read_back,
         end_to_end={},
-        notes=[*(Note("layer", n, why) for n, why in deployed.floats.items()), *emitted.notes],
+        notes=emitted.notes,
     )
     account = _with_weights(account, pivot.model, trained)
     return Result(emitted.content, recipe, Provenance.of(pivot, None, None, seed=0), account)
