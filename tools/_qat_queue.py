@@ -53,12 +53,14 @@ class Job:
         out: folder of everything that is written.
         settings: how long and how much.
         deadline: seconds since 1970 after which nothing begins and what runs is dropped.
+        docs: folder that gets qat_results.md and .png, too; None: no docs.
     """
 
     data: Path
     out: Path
     settings: Settings
     deadline: float | None = None
+    docs: Path | None = None
 
     def log(self) -> Log:
         """The lines of this folder."""

@@ -67,6 +67,7 @@ def ours(net: str, options: dict[str, Any], rounds: int) -> dict[str, list[float
     y = rng.integers(0, 10, BATCH)
     model = NETS[net](Style(keras), **{"width": WIDTHS[net], **options})
     turns = {"float": stepper(_compiled(model), x, y)}
+    turns["float"]()  # BatchNorm has seen something: ranges can be calibrated
     for phase, (on, still) in PHASES.items():
         made = qat.quantize_aware(model, x)
         put(made, on, still)

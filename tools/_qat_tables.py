@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -46,12 +47,17 @@ def run(job: Job) -> list[str]:
         console.print(table)
         for note in section.notes:
             console.print(note)
-    (job.out / "report.md").write_text(written(sections, results), encoding="utf-8")
+    places = [(job.out / "report.md", "plot.png")]
+    places += [(job.docs / "qat_results.md", "qat_results.png")] if job.docs else []
+    for path, picture in places:
+        path.write_text(written(sections, results, picture), encoding="utf-8")
+    if job.docs and _plotted(results):
+        shutil.copyfile(job.out / "plot.png", job.docs / "qat_results.png")
     return []
 
 
-def written(sections: Sequence[Section], results: Results) -> str:
-    """The whole of report.md."""
+def written(sections: Sequence[Section], results: Results, picture: str) -> str:
+    """The whole page; `picture` is what plot.png is called beside it."""
     head = [
         "# Quantization-aware training on CIFAR-10",
         "",
@@ -62,7 +68,7 @@ def written(sections: Sequence[Section], results: Results) -> str:
         "answer rightly), unpaired and wider where ~ stands; lost points are against the float",
         "network that was fine-tuned as long.",
         "",
-        "![accuracy and codes over steps](plot.png)" if _plotted(results) else "",
+        f"![accuracy and codes over steps]({picture})" if _plotted(results) else "",
         "",
     ]
     return "\n".join([*head, *(section.markdown() for section in sections)])

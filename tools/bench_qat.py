@@ -1,9 +1,9 @@
 """What quantization-aware training costs and brings on CIFAR-10; two networks, several seeds.
 
     python ../shared/data/fetch.py cifar10 DIR            the images (any .npz with the same names)
-    python tools/bench_qat.py all --quick --data DIR/cifar10.npz --out FOLDER     3 minutes, 2 cores
+    python tools/bench_qat.py all --quick --data DIR/cifar10.npz --out FOLDER       minutes, 2 cores
     python tools/bench_qat.py float finetune scratch width relu --data ... --out FOLDER     a GPU
-    python tools/bench_qat.py export codes tfmot steptime report plot --data ... --out FOLDER
+    python tools/bench_qat.py export codes tfmot steptime plot report --data ... --out FOLDER
 
 The first five steps train, on any Keras backend (KERAS_BACKEND=jax on a GPU, `--processes 6` side
 by side); they need Keras, numpy and tfq_ext.qat, no TensorFlow and no LiteRT. The others run on
@@ -20,8 +20,9 @@ What is compared with what:
   codes      how many integers of the weights differ between two batches
   tfmot      the same network, weights and steps in TFMOT 0.8.1
   steptime   milliseconds of a training step by phase, ours and TFMOT's over float
-  report     tables, on the terminal and as report.md in the folder
   plot       accuracy and moving codes over steps, plot.png and plot.svg in the folder
+  report     tables, on the terminal and as report.md in the folder; `--docs docs` writes
+             docs/qat_results.md and .png, too
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ PARTS: Table[Callable[[Job], list[str]]] = Table(
         "codes": _part("_qat_codes"),
         "tfmot": _part("_qat_tfmot"),
         "steptime": _part("_qat_steptime"),
-        "report": _part("_qat_tables"),
         "plot": _part("_qat_plots"),
+        "report": _part("_qat_tables"),
     },
 )
 STEPS = (*EXPERIMENTS, *PARTS)
@@ -79,6 +80,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--data", type=Path, required=True, metavar="NPZ", help="cifar10.npz")
     add("--out", type=Path, required=True, metavar="FOLDER", help="results; read again by a rerun")
+    add("--docs", type=Path, metavar="FOLDER", help="write qat_results.md and .png there, too")
     add("--quick", action="store_true", help="a small network, few images, one seed")
     add("--processes", type=int, default=1, help="trainings side by side (default 1)")
     add("--minutes", type=float, help="begin nothing after so many, drop what is not done")
@@ -112,12 +114,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     args = parse(argv)
     deadline = None if args.minutes is None else time.time() + 60 * args.minutes
-    job = Job(args.data.resolve(), args.out.resolve(), settings_of(args), deadline)
+    job = Job(args.data.resolve(), args.out.resolve(), settings_of(args), deadline, args.docs)
     steps = STEPS if "all" in args.steps else args.steps
     failed: list[str] = []
     if training := [step for step in steps if step in EXPERIMENTS]:
         failed += train_all(runs(training, job.settings), job, args.processes)
-    for step in (step for step in steps if step in PARTS):
+    for step in (step for step in PARTS if step in steps):
         failed += PARTS[step](job)
     for sentence in failed:
         print(sentence, file=sys.stderr)
