@@ -66,7 +66,7 @@ def mobile(*, cap: float | None = None, size: int = 16, momentum: float = 0.9) -
 
 
 def trained_norms(model: keras.Model) -> keras.Model:
-    for k, layer in enumerate(model.layers):
+    for k, layer in enumerate(model._flatten_layers()):
         if isinstance(layer, L.BatchNormalization):
             randomised(layer, k)
     return model

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kinds_zoo import mobile, samples
+from kinds_zoo import mobile, samples, trained_norms
 from lite import predicted, run, run_apart
 
 from tfq_ext import qat
@@ -55,10 +55,9 @@ def outputs(model, x):
 
 
 @every_model
-@pytest.mark.filterwarnings("ignore:.*has never been trained")
 def test_every_model_trains_and_keeps_its_function(name, tmp_path):
     """Unquantized equal to 1e-5, quantized close, the original untouched; a step, save and load."""
-    model = ZOO[name]()
+    model = trained_norms(ZOO[name]())
     x = inputs_of(name, model)
     before = [w.copy() for w in model.get_weights()]
     wanted = outputs(model, x)

@@ -13,7 +13,7 @@ from tfq_ext.errors import DataError
 
 keras = need("keras", why="Quantization-aware training")
 BATCH = 64
-MOST = 64  # batches that are read of a stream without end
+MOST = 256  # batches that are read of a stream, which may have no end
 
 
 def batches(data: Any) -> Iterator[Any]:
@@ -49,7 +49,7 @@ def _raw(data: Any) -> Iterator[Any]:
         return
     stream = data() if callable(data) and not hasattr(data, "__iter__") else data
     if hasattr(stream, "__getitem__") and hasattr(stream, "__len__"):  # a PyDataset
-        stream = (stream[k] for k in range(len(data)))
+        stream = (stream[k] for k in range(len(stream)))
     for item in islice(stream, MOST):
         x = item[0] if isinstance(item, tuple) and len(item) in (2, 3) else item
         yield keras.tree.map_structure(_array, x)

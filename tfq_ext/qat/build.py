@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tfq_ext.qat.start import start_ranges, start_weights
 from tfq_ext.recipe import OpChoice, Recipe, load_recipe
 from tfq_ext.rewrite.copies import Copies, give_weights
 from tfq_ext.rewrite.flat import flat
-from tfq_ext.rewrite.graph import Flow, Node, Ref, read_flow, replay
+from tfq_ext.rewrite.graph import Flow, Node, Ref, is_functional, read_flow, replay
 
 keras = need("keras", why="Quantization-aware training")
 FOLDING = (*MODES, "static")
@@ -70,9 +71,9 @@ def quantize_aware(
         raise SpecError(f"batch_norm must be one of {', '.join(FOLDING)}; got {batch_norm!r}.")
     wishes = Wishes(_recipe(recipe, weight_bits), weights, activations)
     refuse_quantized(model)
-    plain = flat(model, like=_one_batch(data))
+    plain = flat(model, like=None if is_functional(model) else _one_batch(data))
     if equalize or batch_norm == "static":
-        plain = _folded(plain, equalize)
+        plain = _rewritten(plain, equalize)
     flow = read_flow(decompose(plain))
     builder = _Builder(flow, wishes, place(flow, foldable(flow)), choose(flow, wishes.recipe))
     if batch_norm != "static":
@@ -122,7 +123,7 @@ def _one_batch(data: Any) -> Any:
     return None if data is None else first_batch(data)
 
 
-def _folded(plain: Any, equalize: bool) -> Any:
+def _rewritten(plain: Any, equalize: bool) -> Any:
     from tfq_ext import rewrite
 
     return rewrite.equalize(plain).model if equalize else rewrite.fold_batch_norm(plain).model
@@ -181,7 +182,7 @@ class _Builder:
         if made is not None:
             return made(*args, **kwargs)
         choice = self.choices[node]
-        norm = self._norm_of(node)
+        norm = self.norms.get(node)
         if norm is not None and not choice.keep_float:
             return self._with_norm(node, norm, args[0])
         if self._is_lone_norm(node) and not choice.keep_float:
@@ -197,7 +198,7 @@ class _Builder:
             spot = self.placement.into.get((node, ref)) if isinstance(ref, Ref) else None
             return tensor if spot is None else self._quantizer(spot[0])(tensor, slot=spot[1])
 
-        if not any(where is node for where, _ in self.placement.into):
+        if node not in self.detours:
             return args, kwargs
         both = keras.tree.map_structure(rounded, (node.args, dict(node.kwargs)), (args, kwargs))
         return both
@@ -231,18 +232,29 @@ class _Builder:
     def _with_weights(self, node: Node, x: Any, choice: OpChoice) -> Any:
         layer = node.operation
         names = [n for n in kind_of(layer).weights if getattr(layer, n, None) is not None]
-        inner = type(layer).from_config(layer.get_config())
+        penalty = layer.activity_regularizer
+        config = layer.get_config()
+        config |= {"activity_regularizer": None} if penalty is not None else {}
+        inner = type(layer).from_config(config)
         quantizers = {
             n: self.wishes.weight_quantizer(layer, n, choice, f"{layer.name}_{n}") for n in names
         }
-        new = Quantized(inner, quantizers, name=self.copies.free_name(layer.name))
+        name = self.copies.free_name(layer.name)
+        new = Quantized(inner, quantizers, name=name, activity_regularizer=penalty)
         self.copies.hold(layer, new)
         y = new(x)
         give_weights(new.layer, layer)
         return y
 
-    def _norm_of(self, node: Node) -> Node | None:
-        return next((n for n, before in self.placement.folds.items() if before is node), None)
+    @cached_property
+    def norms(self) -> dict[Node, Node]:
+        """Layer's call -> the call of the BatchNormalization that folds into it."""
+        return {before: norm for norm, before in self.placement.folds.items()}
+
+    @cached_property
+    def detours(self) -> set[Node]:
+        """Calls that read some input rounded once more."""
+        return {node for node, _ in self.placement.into}
 
     def _with_norm(self, node: Node, norm_node: Node, x: Any) -> Any:
         layer, norm = node.operation, norm_node.operation
@@ -250,7 +262,7 @@ class _Builder:
         off |= {"bias_regularizer": None, "bias_constraint": None}
         config = layer.get_config()
         config |= {name: value for name, value in off.items() if name in config}
-        new = self._folded(node, type(layer).from_config(config), norm)
+        new = self._folded(node, type(layer).from_config(config), norm, self.choices[node])
         y = new(x)
         new.layer.set_weights([_numpy(layer.kernel)])
         give_weights(new.norm, norm)
@@ -258,8 +270,8 @@ class _Builder:
             new.norm.moving_mean.assign(_numpy(norm.moving_mean) - _numpy(layer.bias))
         return y
 
-    def _folded(self, node: Node, inner: Any, norm: Any) -> Any:
-        layer, choice = node.operation, self.choices[node]
+    def _folded(self, node: Node, inner: Any, norm: Any, choice: OpChoice) -> Any:
+        layer = node.operation
         quantizer = self.wishes.weight_quantizer(inner, "kernel", choice, f"{layer.name}_kernel")
         copied = type(norm).from_config(norm.get_config())
         name = self.copies.free_name(layer.name)
@@ -276,16 +288,10 @@ class _Builder:
     def _lone_norm(self, node: Node, x: Any) -> Any:
         inner = ChannelScale(use_bias=False, trainable=False, name=f"{node.operation.name}_scale")
         choice = replace(self.choices[node], per_channel=True)
-        builder = replace_choice(self, node, choice)
-        new = builder._folded(node, inner, node.operation)
+        new = self._folded(node, inner, node.operation, choice)
         y = new(x)
         give_weights(new.norm, node.operation)
         return y
-
-
-def replace_choice(builder: _Builder, node: Node, choice: OpChoice) -> _Builder:
-    """The builder with another choice for one call; copies and quantizers stay shared."""
-    return replace(builder, choices={**builder.choices, node: choice})
 
 
 def _numpy(variable: Any) -> np.ndarray:

@@ -84,10 +84,10 @@ def _part(
 
 def _split_activation(layer: Any, copies: Copies) -> Parts:
     """conv(activation=f) -> f(conv)."""
-    config = {**layer.get_config(), "activation": "linear"}
+    config = {**layer.get_config(), "activation": "linear", "activity_regularizer": None}
     name = config.pop("name")
     body = _part(copies, type(layer), layer.weights, name, **config)
-    after = _activation(layer.activation, copies, name)
+    after = _activation(layer.activation, copies, name, layer.activity_regularizer)
     return lambda x: after(body(x))
 
 
@@ -95,12 +95,16 @@ def _lone_activation(layer: Any, copies: Copies) -> Parts:
     return _activation(layer.activation, copies, layer.name)
 
 
-def _activation(function: Any, copies: Copies, name: str) -> Parts:
+def _activation(function: Any, copies: Copies, name: str, penalty: Any = None) -> Parts:
     """Calls for an activation: as LiteRT computes it where that is known, else one layer."""
     known = str(getattr(function, "__name__", "?"))
     if known in _SLOW:
         return _SLOW[known](copies, name)
-    layer = keras.layers.Activation(function, name=copies.free_name(f"{name}_{known.strip('?<>')}"))
+    layer = keras.layers.Activation(
+        function,
+        activity_regularizer=penalty,
+        name=copies.free_name(f"{name}_{known.strip('?<>')}"),
+    )
     return lambda x: layer(x)
 
 
@@ -127,6 +131,7 @@ def _separable(depthwise: Any, pointwise: Any) -> Callable[[Any, Copies], Parts]
             f"{layer.name}_depthwise",
             depth_multiplier=config["depth_multiplier"],
             use_bias=False,
+            **_penalties(config, "depthwise", "depthwise"),
             **moves,
             **shared,
         )
@@ -139,12 +144,20 @@ def _separable(depthwise: Any, pointwise: Any) -> Callable[[Any, Copies], Parts]
             kernel_size=1,
             use_bias=config["use_bias"],
             activation="linear" if slow else config["activation"],
+            **_penalties(config, "pointwise", "kernel"),
+            **_penalties(config, "bias", "bias"),
             **shared,
         )
         after = _activation(layer.activation, copies, layer.name) if slow else lambda x: x
         return lambda x: after(second(first(x)))
 
     return parts
+
+
+def _penalties(config: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """Regularizer and constraint of one weight, under the part's name for it."""
+    ends = ("regularizer", "constraint")
+    return {f"{new}_{end}": config[f"{old}_{end}"] for end in ends if f"{old}_{end}" in config}
 
 
 def _scaled(scale: Any, offset: Any) -> Callable[[Any, Copies], Parts]:
@@ -159,7 +172,8 @@ def _scaled(scale: Any, offset: Any) -> Callable[[Any, Copies], Parts]:
             if not part.layer.built:
                 values = (scale(layer), offset(layer))
                 part.weights = [np.broadcast_to(np.ravel(v), (channels,)) for v in values]
-            return part(ops.cast(x, layer.compute_dtype))
+            same = str(x.dtype) == layer.compute_dtype
+            return part(x if same else ops.cast(x, layer.compute_dtype))
 
         return call
 
@@ -181,7 +195,8 @@ def _layer_norm(layer: Any, copies: Copies) -> Parts:
     if channels is not None:
         gamma = np.ones(channels.shape, np.float32) if layer.gamma is None else _array(layer.gamma)
         beta = np.zeros(channels.shape, np.float32) if layer.beta is None else _array(layer.beta)
-        affine = _part(copies, ChannelScale, [gamma, beta], layer.name)
+        trainable = {"trainable": layer.trainable}
+        affine = _part(copies, ChannelScale, [gamma, beta], layer.name, **trainable)
     root = ReciprocalRoot(layer.epsilon, name=copies.free_name(f"{layer.name}_root"))
 
     def call(x: Any) -> Any:

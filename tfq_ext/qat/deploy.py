@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,7 @@ class _Rounded(Layer):
     def __init__(self, lo: float, hi: float, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
         self.ends = (lo, hi)
+        self.supports_masking = True
 
     def call(self, x: Any) -> Any:
         tf = need("tensorflow", why="Exporting a QAT model")
@@ -107,7 +108,9 @@ def deploy(qat: Any) -> Deployed:
         plain: Any = copies.made(layer)
         return plain(*args, **kwargs)
 
-    result.model = replay(read_flow(qat), call, name=qat.name)
+    flow = read_flow(qat)
+    flow = replace(flow, inputs=list(flow.heads))  # the converter takes no dict of inputs
+    result.model = replay(flow, call, name=qat.name)
     return result
 
 
@@ -138,11 +141,21 @@ class _Settled:
         self.done = False
 
     def __call__(self, x: Any, **kwargs: Any) -> Any:
-        y = _as_image(self.layer, x) if self.rank_free else self.layer(x)
+        y = self._called(x)
         if not self.done:
             self.layer.set_weights(self.weights)
             self.done = True
         return y
+
+    def _called(self, x: Any) -> Any:
+        if self.rank_free:
+            return _as_image(self.layer, x)
+        inside = x.shape[1:-1]
+        if type(self.layer).__name__ != "Dense" or not inside or None in inside:
+            return self.layer(x)
+        # As rows: else the converter adds the bias apart, where nothing was trained (TF 2.21).
+        rows = self.layer(keras.ops.reshape(x, (-1, x.shape[-1])))
+        return keras.ops.reshape(rows, (-1, *inside, rows.shape[-1]))
 
 
 def _as_image(layer: Any, x: Any) -> Any:

@@ -17,6 +17,7 @@ from tfq_ext.spec import TINY, QSpec
 
 keras = need("keras", why="Fake quantization")
 ops = keras.ops
+TIE = 1e-4  # codes; how near to a tie a sum of float32 lands
 FUSED_BITS = 8  # beyond, its float32 sums move codes: 1 in 100 at 16 bits
 
 
@@ -108,6 +109,24 @@ def straight_through(x: Any, y: Any) -> tuple[Any, Any]:
         return take_upstream(args, upstream), ops.zeros_like(y)
 
     return ops.add(y, 0.0), grad
+
+
+def rounded_again(x: Any, lo: Any, hi: Any, spec: QSpec) -> Any:
+    """Means of values on a grid, back onto it as LiteRT's pooling rounds: ties away from code 0.
+
+    That is not real 0: behind a ReLU all codes are negative, and a tie (one value in four of a 2x2
+    mean) goes down. Straight through, for a mean lies inside the range.
+
+    Args:
+        x: float32[...] means of a few values on the grid.
+        lo, hi: float32[] ends of the range, which contains 0.
+        spec: the codes.
+    """
+    scale, zero = grid_of_range(lo, hi, spec)
+    q = ops.stop_gradient(x / scale + zero)
+    away = ops.sign(q) * ops.floor(ops.abs(q) + (0.5 + TIE))
+    codes = ops.clip(away, float(spec.qmin), float(spec.qmax))
+    return straight_through(x, ops.stop_gradient(scale * (codes - zero)))
 
 
 def fake_quant_range(x: Any, lo: Any, hi: Any, spec: QSpec) -> Any:

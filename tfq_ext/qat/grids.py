@@ -196,7 +196,7 @@ def _rank(norm: Node) -> int:
 
 def _hidden(flow: Flow, folds: Mapping[Node, Node]) -> frozenset[Ref]:
     """Results that no integer graph holds: before a folded BatchNormalization or a fused ReLU."""
-    hidden = {node.output for node in folds.values()}
+    hidden = {node.output for node in folds.values()} | _indices(flow)
     for node in flow.nodes:
         if is_fused_activation(node.operation) and (maker := flow.producer.get(node.inputs[0])):
             kind = kind_of(maker.operation)
@@ -208,6 +208,16 @@ def _hidden(flow: Flow, folds: Mapping[Node, Node]) -> frozenset[Ref]:
             if fuses and plain and flow.only_reader(maker.output) is node:
                 hidden.add(maker.output)
     return frozenset(hidden)
+
+
+def _indices(flow: Flow) -> set[Ref]:
+    """Tensors that are looked up in a table: rounding them to 256 values would pick other rows."""
+    found: set[Ref] = set()
+    for node in reversed(flow.nodes):
+        moves = kind_of(node.operation).grid == "same" and not found.isdisjoint(node.results)
+        if node.kind == "Embedding" or moves:
+            found.update(node.inputs)
+    return found
 
 
 def _fixed(flow: Flow) -> dict[Ref, Kind]:

@@ -89,6 +89,10 @@ KINDS: dict[str, Kind] = {
         "Masking ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D "
         "MaxPooling1D MaxPooling2D GlobalMaxPooling1D GlobalMaxPooling2D MaxPool UpSampling1D "
         "Transpose Squeeze ExpandDims GetItem Pad Split Slice Repeat Tile Flip Moveaxis Swapaxes "
+        "RandomFlip RandomRotation RandomTranslation RandomZoom RandomContrast RandomBrightness "
+        "RandomShear RandomPerspective RandomErasing RandomGrayscale RandomColorJitter RandomHue "
+        "RandomSaturation RandomSharpness RandomPosterization RandomGaussianBlur RandomInvert "
+        "AugMix RandAugment MixUp CutMix "  # identities in inference
         "Ravel StopGradient BroadcastTo Max Min Take DepthToSpace SpaceToDepth",
         SAME,
     ),

@@ -83,7 +83,8 @@ def _run(probe: Any, model: Any, batch: Any) -> list[np.ndarray]:
         ):
             raise DataError(f"Input {tensor.name!r} has shape {wanted}, the data {got}.")
     outputs = probe(inputs, training=False)
-    return [np.asarray(keras.ops.convert_to_numpy(y), np.float32) for y in outputs]
+    found = keras.tree.flatten(outputs)  # a single output comes alone
+    return [np.asarray(keras.ops.convert_to_numpy(y), np.float32) for y in found]
 
 
 def _as_inputs(model: Any, batch: Any) -> list[Any]:
@@ -99,7 +100,10 @@ def _as_inputs(model: Any, batch: Any) -> list[Any]:
         return [batch[name] for name in names]
     flat = list(keras.tree.flatten(batch))
     if len(flat) != len(names):
-        raise DataError(f"The data has {len(flat)} arrays a batch, the model inputs {names}.")
+        raise DataError(
+            f"The data has {len(flat)} arrays a batch, the model inputs {names}. Give the inputs "
+            "alone, without labels."
+        )
     return flat
 
 

@@ -133,6 +133,9 @@ def give_weights(new: Any, old: Any) -> None:
     weights = getattr(old, "weights", None)
     if weights:
         new.set_weights([keras.ops.convert_to_numpy(w.value) for w in weights])
+        for layer in new._flatten_layers():
+            if isinstance(layer, keras.layers.Normalization):
+                layer.finalize_state()  # it computes with copies of its weights
 
 
 def copy_model(model: Any, *, name: str | None = None) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfq_ext._optional import need
-from tfq_ext.qat.fake_quant import fake_quant_range
+from tfq_ext.qat.fake_quant import fake_quant_range, rounded_again
 from tfq_ext.qat.quantizers.base import Quantizer, checked_range, file_range, grid_of, register
 
 keras = need("keras", why="Quantization-aware training")
@@ -55,7 +55,8 @@ class EmaRange(Quantizer):
         if not self.enabled:
             return x
         lo, hi = (ends[0, 0], ends[0, 1]) if self.slots == 1 else _union(ends)
-        return ops.cast(fake_quant_range(real, lo, hi, self.spec), x.dtype)
+        rounded = rounded_again if slot is None else fake_quant_range
+        return ops.cast(rounded(real, lo, hi, self.spec), x.dtype)
 
     def _observe(self, x: Any, ends: Any, slot: int) -> Any:
         batch = ops.stack([ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0)])
@@ -109,7 +110,8 @@ class FixedRange(Quantizer):
         if not self.enabled:
             return x
         lo, hi = (ops.convert_to_tensor(end, "float32") for end in (self.min, self.max))
-        return ops.cast(fake_quant_range(ops.cast(x, "float32"), lo, hi, self.spec), x.dtype)
+        rounded = rounded_again if slot is None else fake_quant_range
+        return ops.cast(rounded(ops.cast(x, "float32"), lo, hi, self.spec), x.dtype)
 
     def start(self, lo: Any, hi: Any) -> None:
         """Another constant; it goes into the config."""
