@@ -44,7 +44,7 @@ def run(job: Job) -> list[str]:
                 axis.legend(fontsize="small")
     figure.tight_layout()
     for name in ("plot.png", "plot.svg"):
-        figure.savefig(job.out / name, dpi=150, metadata={"Date": None} if "svg" in name else None)
+        figure.savefig(job.out / name, dpi=80, metadata={"Date": None} if "svg" in name else None)
     plt.close(figure)
     return []
 

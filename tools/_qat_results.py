@@ -69,6 +69,14 @@ class Lost:
         mark = "" if self.paired else "~"
         return f"{100 * self.drop:+.2f}", f"{mark}{100 * self.lo:+.2f} .. {100 * self.hi:+.2f}"
 
+    def verdict(self, target: float) -> str:
+        """Whether a target is met, and whether the interval leaves that open."""
+        if self.drop > target:
+            return (
+                "MISSED" if self.lo > target else "missed by the mean, the interval leaves it open"
+            )
+        return "met" if self.hi <= target else "met by the mean, the interval leaves it open"
+
 
 @dataclass
 class Results:

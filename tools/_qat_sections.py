@@ -98,19 +98,15 @@ def _lost(results: Results, group: Group, reference: Group | None) -> tuple[str,
 
 
 def _verdicts(results: Results, base: Run) -> Iterator[str]:
-    for methods, target, what in (
-        (("w8",), W8_TARGET, "W8A8"),
-        (("w4-taught", "w4"), W4_TARGET, "W4A8"),
-    ):
-        groups = [g for m in methods if (g := results.group(base, m)) is not None]
-        for group in groups[:1]:
-            found = results.against(group, results.baseline(base, group.seeds))
-            if found is not None:
-                word = "met" if found.drop <= target else "MISSED"
-                yield (
-                    f"{what} ({METHODS[group.run.method or FLOAT].about}): loses "
-                    f"{100 * found.drop:+.2f} points, target {100 * target:.1f}: {word}."
-                )
+    for method, target in (("w8", W8_TARGET), ("w4", W4_TARGET), ("w4-taught", W4_TARGET)):
+        group = results.group(base, method)
+        found = group and results.against(group, results.baseline(base, group.seeds))
+        if found:
+            drop, interval = found.texts()
+            yield (
+                f"{METHODS[method].about}: loses {drop} points ({interval}), target "
+                f"{100 * target:.1f}: {found.verdict(target)}."
+            )
 
 
 def post_training(results: Results) -> Iterator[Section]:

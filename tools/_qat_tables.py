@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from _qat_queue import Job
-from _qat_results import Results
+from _qat_results import Results, run_of
 from _qat_sections import SECTIONS, Section
 
 from tfq_ext._optional import need
@@ -64,6 +64,8 @@ def written(sections: Sequence[Section], results: Results, picture: str) -> str:
         "Written by `tools/bench_qat.py report` from its log; the tool's `--help` says how each",
         f"figure was made. {_when(results)}",
         "",
+        *_lengths(results),
+        "",
         "Intervals are 95 %, paired over the test images (a hit counts by the share of seeds that",
         "answer rightly), unpaired and wider where ~ stands; lost points are against the float",
         "network that was fine-tuned as long.",
@@ -72,6 +74,21 @@ def written(sections: Sequence[Section], results: Results, picture: str) -> str:
         "",
     ]
     return "\n".join([*head, *(section.markdown() for section in sections)])
+
+
+def _lengths(results: Results) -> list[str]:
+    """How long each network trained, from the log."""
+    found: dict[str, set[str]] = {}
+    for name, row in results.runs.items():
+        run, steps = run_of(name), int(row["every"]) * len(row["trace"])
+        word = "float" if run.method is None else ("scratch" if run.how.scratch else "fine-tuning")
+        batch = f" of {row['batch']} images" if "batch" in row else ""
+        rate = f" at {row['rate']:g}" if "rate" in row and run.how.slower == 1 else ""
+        if not rate and "rate" in row:
+            continue  # slower methods have their own rate
+        title = f"{run.net} x {run.width:g}, {run.relu}"
+        found.setdefault(title, set()).add(f"{word} {steps} steps{batch}{rate}")
+    return [f"* {title}: {'; '.join(sorted(kinds))}" for title, kinds in found.items()]
 
 
 def _plotted(results: Results) -> bool:
@@ -87,8 +104,9 @@ def _when(results: Results) -> str:
             continue
     trained = sorted({str(row["backend"]) for row in results.runs.values()})
     days = sorted(str(row["at"])[:10] for row in results.runs.values())
+    last = f" to {days[-1]}" if days[-1] != days[0] else ""
     return (
-        f"Trained on {' and '.join(trained)}, {days[0]} to {days[-1]}; table of "
+        f"Trained on {' and '.join(trained)}, {days[0]}{last}; table of "
         f"{time.strftime('%F')}, {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}; {', '.join(found)}."
     )

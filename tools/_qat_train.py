@@ -162,6 +162,8 @@ def train(
         "accuracy": float(np.mean(answers == data.y_test)),
         "trace": [float(value) for value in history.history["val_accuracy"]],
         "every": every,
+        "batch": settings.batch,
+        "rate": run.rate(settings),
         "changed": watch.rows if watch else [],
         "parameters": int(student.count_params()),
         "step_ms": clock.step_ms(),
