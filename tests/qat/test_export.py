@@ -7,7 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 from kinds_zoo import LINEAR, mobile, samples, trained_norms
 from lite import output_step, predicted, run, run_apart
 
-from tfq_ext import qat
+from tfq_ext import demo, qat
 from tfq_ext.errors import ModelError
 from tfq_ext.qat.layers import qat_layers, quantizers_of
 from tfq_ext.qat.quantizers import Quantizer
@@ -104,13 +104,20 @@ def test_keras_and_litert_differ_by_one_step_at_most(kind):
 
 
 @pytest.mark.parametrize("bits", [8, 4])
-def test_a_network_predicts_what_it_was_trained_to(bits):
-    model, x = trained(mobile(size=16), weight_bits=bits)
-    x = samples(model, 500, seed=9)
-    (wanted,) = predicted(model, x)
-    (found,) = run(qat.export(model).content, model, x)
+def test_a_trained_network_predicts_in_litert_what_it_predicts_in_keras(bits):
+    """The bundled network on its 3000 test images, after 32 steps of training on them."""
+    model = keras.models.load_model(demo.model_path())
+    x, labels = demo.evaluation()
+    aware = qat.quantize_aware(model, demo.calibration(), weight_bits=bits)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    aware.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss, jit_compile=False)
+    aware.fit(x[:1024], labels[:1024], batch_size=32, epochs=1, verbose=0)
+    wanted = np.asarray(aware.predict(x, verbose=0))
+    (found,) = run(qat.export(aware).content, aware, [x])
     assert np.mean(found.argmax(1) == wanted.argmax(1)) >= 0.995
-    assert np.abs(found - wanted).max() <= 3.01 * output_step(model)  # nine roundings in a row
+    assert np.mean(wanted.argmax(1) == labels) > 0.88
+    # Some thirty roundings in a row: kernels differ by as much among themselves.
+    assert np.mean(np.abs(found - wanted)) <= 1.0 * output_step(aware)
 
 
 def test_every_grid_is_read_back():

@@ -99,7 +99,13 @@ def _activation(function: Any, copies: Copies, name: str, penalty: Any = None) -
     """Calls for an activation: as LiteRT computes it where that is known, else one layer."""
     known = str(getattr(function, "__name__", "?"))
     if known in _SLOW:
-        return _SLOW[known](copies, name)
+        slow = _SLOW[known](copies, name)
+        if penalty is None:
+            return slow
+        judge = keras.layers.Activation(
+            "linear", activity_regularizer=penalty, name=copies.free_name(f"{name}_penalty")
+        )
+        return lambda x: judge(slow(x))
     layer = keras.layers.Activation(
         function,
         activity_regularizer=penalty,

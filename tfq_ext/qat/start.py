@@ -13,7 +13,7 @@ from tfq_ext.errors import DataError
 from tfq_ext.qat.batches import batches
 from tfq_ext.qat.layers import qat_layers, quantizers_of
 from tfq_ext.qat.quantizers import ACTIVATION_QUANTIZERS, Quantizer
-from tfq_ext.rewrite.graph import is_functional
+from tfq_ext.rewrite.graph import is_functional, read_flow
 from tfq_ext.spec import Range
 
 keras = need("keras", why="Quantization-aware training")
@@ -95,6 +95,9 @@ def _as_inputs(model: Any, batch: Any) -> list[Any]:
     """
     names = [str(t.name) for t in model.inputs]
     if isinstance(batch, Mapping):
+        structure = read_flow(model).inputs
+        if isinstance(structure, Mapping) and set(structure) == set(batch):
+            return list(keras.tree.flatten({key: batch[key] for key in structure}))
         if missing := [name for name in names if name not in batch]:
             raise DataError(f"The data has {list(batch)}, but no input {missing[0]!r}.")
         return [batch[name] for name in names]

@@ -151,7 +151,8 @@ def copy_model(model: Any, *, name: str | None = None) -> Any:
         return replay(read_flow(model), Copies(), name=name)
     if not model.built:
         raise ModelError(
-            f"Model {model.name!r} has no weights yet: call it on a batch of samples first."
+            f"Model {model.name!r} has no weights yet: give it its input shape, "
+            "model.build((None, ...)), and train it."
         )
     try:
         new = type(model).from_config(model.get_config())
