@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tfq_ext.qat.look import overview as overview
     from tfq_ext.qat.quantizers import ACTIVATION_QUANTIZERS as ACTIVATION_QUANTIZERS
     from tfq_ext.qat.quantizers import WEIGHT_QUANTIZERS as WEIGHT_QUANTIZERS
+    from tfq_ext.qat.saved import load_model as load_model
     from tfq_ext.qat.schedule import Dampen as Dampen
     from tfq_ext.qat.schedule import Freeze as Freeze
     from tfq_ext.qat.schedule import Schedule as Schedule
@@ -32,6 +33,7 @@ _WHERE = {
     "WEIGHT_QUANTIZERS": "quantizers",
     "export": "to_file",
     "fine_tuning_rate": "schedule",
+    "load_model": "saved",
     "overview": "look",
     "quantize_aware": "build",
     "read_journal": "journal",

@@ -127,37 +127,31 @@ def _separable(depthwise: Any, pointwise: Any) -> Callable[[Any, Copies], Parts]
     def parts(layer: Any, copies: Copies) -> Parts:
         """Depthwise, then pointwise."""
         config, weights = layer.get_config(), list(layer.weights)
-        shared = {k: config[k] for k in ("data_format", "dtype", "trainable")}
-        moves = {k: config[k] for k in ("kernel_size", "strides", "padding", "dilation_rate")}
+        shared = _some(config, "data_format", "dtype", "trainable")
         slow = activation_name(layer) not in (*FUSED, "linear")
-        first = _part(
-            copies,
-            depthwise,
-            weights[:1],
-            f"{layer.name}_depthwise",
-            depth_multiplier=config["depth_multiplier"],
-            use_bias=False,
+        first = shared | {
+            "use_bias": False,
+            **_some(config, "depth_multiplier"),
+            **_some(config, "kernel_size", "strides", "padding", "dilation_rate"),
             **_penalties(config, "depthwise", "depthwise"),
-            **moves,
-            **shared,
-        )
-        second = _part(
-            copies,
-            pointwise,
-            weights[1:],
-            f"{layer.name}_pointwise",
-            filters=config["filters"],
-            kernel_size=1,
-            use_bias=config["use_bias"],
-            activation="linear" if slow else config["activation"],
+        }
+        second = shared | {
+            "kernel_size": 1,
+            "activation": "linear" if slow else config["activation"],
+            **_some(config, "filters", "use_bias"),
             **_penalties(config, "pointwise", "kernel"),
             **_penalties(config, "bias", "bias"),
-            **shared,
-        )
+        }
+        deep = _part(copies, depthwise, weights[:1], f"{layer.name}_depthwise", **first)
+        wide = _part(copies, pointwise, weights[1:], f"{layer.name}_pointwise", **second)
         after = _activation(layer.activation, copies, layer.name) if slow else lambda x: x
-        return lambda x: after(second(first(x)))
+        return lambda x: after(wide(deep(x)))
 
     return parts
+
+
+def _some(config: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: config[name] for name in names}
 
 
 def _penalties(config: dict[str, Any], old: str, new: str) -> dict[str, Any]:

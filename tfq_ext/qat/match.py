@@ -38,7 +38,7 @@ def match_weights(
         assert values is not None
         match = known.get(_key(_rows(values, fact.axis)))
         if match is not None:
-            found[graph.name(tensor)] = match, _codes(match, values.shape, fact.axis)
+            found[graph.name(tensor)] = match, _codes(match, values, fact.axis)
     return found
 
 
@@ -65,7 +65,8 @@ def _key(rows: np.ndarray) -> tuple[tuple[int, ...], bytes]:
     return rows.shape, np.ascontiguousarray(rows + np.float32(0)).tobytes()  # -0.0 becomes 0.0
 
 
-def _codes(weight: TrainedWeight, shape: tuple[int, ...], axis: int) -> WeightCodes:
+def _codes(weight: TrainedWeight, constant: np.ndarray, axis: int) -> WeightCodes:
+    shape = constant.shape
     per_channel = weight.scale.ndim == 1 and axis >= 0
     if axis >= 0:  # with one scale too: a depthwise kernel's channels come last
         moved = (shape[axis], *(n for k, n in enumerate(shape) if k != axis))
@@ -76,6 +77,7 @@ def _codes(weight: TrainedWeight, shape: tuple[int, ...], axis: int) -> WeightCo
     narrow = bool(codes.min(initial=0) > lowest)
     spec = QSpec(weight.bits, narrow=narrow, axis=axis if per_channel else None)
     params = QParams(spec, weight.scale)
+    assert np.array_equal(params.decode(codes) + np.float32(0), constant + np.float32(0))
     stored = "int4" if weight.bits <= 4 else "int8"
     return WeightCodes(np.ascontiguousarray(codes, np.int8), params, stored)
 

@@ -15,7 +15,7 @@ from tfq_ext.errors import ModelError
 keras = need("keras", why="Loading a QAT model")
 
 
-def load(path: str | Path, custom_objects: Mapping[str, object] | Sequence[str] = ()) -> Any:
+def load_model(path: str | Path, custom_objects: Mapping[str, object] | Sequence[str] = ()) -> Any:
     """Load what `model.save` wrote of a QAT model; not compiled.
 
     Args:
