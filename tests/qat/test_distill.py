@@ -226,6 +226,7 @@ def test_outputs_that_cannot_be_compared_are_refused():
         Distiller(float_net(classes=1), float_net(classes=1))
 
 
+@pytest.mark.slow
 def test_the_same_on_jax():
     on_backend("jax", __file__, "equation")
 

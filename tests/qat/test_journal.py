@@ -177,5 +177,6 @@ def test_tensorboard_gets_every_number(tmp_path):
         assert points["sqnr_db/conv/kernel", step] == pytest.approx(value, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_on_jax():
     on_backend("jax", __file__, "numbers or few_steps")
