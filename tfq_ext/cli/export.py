@@ -58,8 +58,11 @@ def export(
     """
     inputs = [str(model), *([data] if data else [])]
     target = options.check_target(output or Path(f"{model.stem}.tflite"), inputs=inputs)
-    from tfq_ext.qat.saved import load_model
-    from tfq_ext.qat.to_file import export as export_model
+    from tfq_ext.emit.quiet import quiet
+
+    with quiet():  # TensorFlow's banner
+        from tfq_ext.qat.saved import load_model
+        from tfq_ext.qat.to_file import export as export_model
 
     result = export_model(load_model(model, custom_objects), data, **chosen)
     result.save(target)

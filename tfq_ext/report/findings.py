@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tfq_ext.recipe import Recipe
 from tfq_ext.repair.ranges import RangeChoice
 from tfq_ext.report import words
 from tfq_ext.result import Account, Result, WeightRow
@@ -106,8 +105,12 @@ def integer_share(account: Account) -> str:
     return f"{stayed} of {total} ops stayed float."
 
 
-def recipe_line(recipe: Recipe) -> str:
-    """What was asked for, in one line."""
+def recipe_line(result: Result) -> str:
+    """What was asked for, or trained, in one line."""
+    recipe, account = result.recipe, result.account
+    if any(row.calibrator == "trained" for row in account.ranges):
+        widths = " and ".join(map(str, sorted({row.bits for row in account.weights})))
+        return f"{widths}-bit weights and activation ranges as trained"
     if recipe.mode == "fp16":
         return "float16 weights, float arithmetic"
     grid = recipe.weights

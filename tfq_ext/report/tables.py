@@ -50,7 +50,7 @@ def account_view(result: Result, target: Path) -> RenderableType:
     parts: list[RenderableType] = [
         Text(f"{target}", "bold"),
         headline(result),
-        findings.recipe_line(result.recipe),
+        findings.recipe_line(result),
     ]
     if result.recipe.mode == "static":
         parts.append(findings.integer_share(a))

@@ -9,7 +9,7 @@ from tfq_ext.result import Result
 def summary(result: Result) -> str:
     """Size, integer coverage, what was read back, how near to float, and what to look at."""
     a = result.account
-    lines = [headline(result), findings.recipe_line(result.recipe)]
+    lines = [headline(result), findings.recipe_line(result)]
     if result.recipe.mode == "static":
         lines.append(findings.integer_share(a))
         lines += [
