@@ -190,6 +190,10 @@ def test_what_cannot_be_exported_says_why():
     next(q for _, q in quantizers_of(delayed)).enabled = False
     with pytest.raises(ModelError, match="still switched off"):
         qat.export(delayed)
+    narrow, _ = trained(mobile())
+    narrow.get_layer("pool_range").bits = 4
+    with pytest.raises(ModelError, match="'pool_range' has 4 bits; LiteRT has kernels for"):
+        qat.export(narrow)
     with pytest.raises(ModelError, match="has no range yet"):
         qat.export(qat.quantize_aware(plain))
 

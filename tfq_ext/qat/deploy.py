@@ -122,6 +122,11 @@ def _activation(quantizer: Any, copies: Copies, result: Deployed) -> Any:
                 f"Quantizer {quantizer.name!r} is still switched off: train past the delay, or set "
                 "its `enabled` to True."
             )
+        if quantizer.bits not in (8, 16):
+            raise ModelError(
+                f"Quantizer {quantizer.name!r} has {quantizer.bits} bits; LiteRT has kernels for "
+                "activations of 8 and 16 bits."
+            )
         lo, hi = quantizer.range()
         if lo == hi:
             raise ModelError(
