@@ -202,8 +202,8 @@ ELSEWHERE = """
 import sys
 import keras, numpy as np
 from tfq_ext import qat
-import tfq_ext.qat.layers
-model = keras.models.load_model(sys.argv[1])
+
+model = qat.load_model(sys.argv[1])
 x = np.load(sys.argv[2])
 if len(sys.argv) > 4:
     keras.utils.set_random_seed(3)
