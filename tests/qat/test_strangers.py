@@ -7,6 +7,7 @@ from kinds_zoo import randomised, samples, trained_norms
 from lite import output_step, predicted, run
 
 from tfq_ext import qat
+from tfq_ext.errors import TfqWarning
 from tfq_ext.qat.layers import quantizers_of
 from tfq_ext.qat.start import unquantized
 
@@ -94,6 +95,13 @@ def test_regularizers_and_frozen_layers_stay():
         assert float(sum(aware.losses)) == pytest.approx(float(sum(model.losses)), rel=1e-4)
     assert len(aware.losses) == len(model.losses) == 5
     assert len(aware.trainable_weights) == len(model.trainable_weights)
+
+
+def test_a_penalty_that_folding_hides_is_told():
+    x = keras.Input((6, 6, 2))
+    y = L.Conv2D(3, 3, activity_regularizer="l2", name="conv")(x)
+    with pytest.warns(TfqWarning, match="activity_regularizer of 'conv' is left out"):
+        qat.quantize_aware(keras.Model(x, L.BatchNormalization()(y)))
 
 
 def test_a_dict_of_inputs_and_one_quantizer():

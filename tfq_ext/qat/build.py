@@ -258,6 +258,13 @@ class _Builder:
 
     def _with_norm(self, node: Node, norm_node: Node, x: Any) -> Any:
         layer, norm = node.operation, norm_node.operation
+        if layer.activity_regularizer is not None:
+            warnings.warn(
+                f"The activity_regularizer of {layer.name!r} is left out: what it looks at lies "
+                f"before {norm.name!r}, which is folded. Put it on a layer behind that one.",
+                TfqWarning,
+                stacklevel=2,
+            )
         off = {"use_bias": False, "bias_axes": None}
         off |= {"bias_regularizer": None, "bias_constraint": None}
         config = layer.get_config()
