@@ -62,7 +62,8 @@ class Fp16Risk:
     Args:
         rows: a row a tensor that is computed, and for constants that fp16 cannot hold.
         xnnpack: error of each output in XNNPACK's fp16 against XNNPACK's fp32. Its sums are
-            fp32, so a GPU's error is larger. Empty where it does not apply.
+            fp32, so a GPU's error is larger; on a CPU that computes in fp16 (AVX512-FP16,
+            ARMv8.2) they are fp16 as well. Empty where it does not apply.
         xnnpack_why_not: why it is empty, "" otherwise.
         samples: seen.
         notes: which parts apply to this kind of file.
