@@ -141,7 +141,13 @@ def tiny(style: Style, *, width: float = 0.35) -> Any:
     return mobilenet(style, width=width, rows=3)
 
 
+def small(style: Style, *, width: float = 0.35) -> Any:
+    """The MobileNet with ImageNet's strides: a fifth of the work, for machines without a GPU."""
+    return mobilenet(style, width=width, strides="imagenet")
+
+
 NETS: Table[Callable[..., Any]] = Table(
-    "network", {"mobilenet": mobilenet, "resnet20": resnet, "tiny": tiny}
+    "network", {"mobilenet": mobilenet, "resnet20": resnet, "small": small, "tiny": tiny}
 )
-WIDTHS = {"mobilenet": 0.35, "resnet20": 1.0, "tiny": 0.35}  # unless told otherwise
+# unless told otherwise
+WIDTHS = {"mobilenet": 0.35, "resnet20": 1.0, "small": 0.35, "tiny": 0.35}

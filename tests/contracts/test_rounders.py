@@ -5,94 +5,118 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tfq_ext.rounding import ROUNDERS, SCALES, LayerData, weight_params
-from tfq_ext.spec import QSpec
+from tfq_ext.rounding import ROUNDERS, SCALES, Job, LayerData, squared_error, weight_params
+from tfq_ext.spec import QParams, QSpec
 
-SHAPES = {"dense": ((6, 20), 0), "conv": ((5, 3, 3, 4), 0), "depthwise": ((1, 3, 3, 7), 3)}
+# kind -> output channels, inputs of a row, groups
+KINDS = {"dense": (6, 20, 1), "conv": (5, 36, 1), "grouped": (6, 18, 3), "depthwise": (7, 9, 7)}
 every_rounder = pytest.mark.parametrize("name", ROUNDERS)
-every_shape = pytest.mark.parametrize("kind", SHAPES)
+every_kind = pytest.mark.parametrize("kind", KINDS)
 every_width = pytest.mark.parametrize("bits", [8, 4, 2])
 
 
 def _weight(kind: str) -> np.ndarray:
-    shape, _ = SHAPES[kind]
-    weight = np.random.default_rng(5).standard_t(4, shape).astype(np.float32)
+    channels, n, _ = KINDS[kind]
+    weight = np.random.default_rng(5).standard_t(4, (channels, n)).astype(np.float32)
     weight.reshape(-1)[0] = 0.0
     return weight
 
 
-def _spec(kind: str, bits: int) -> QSpec:
-    return QSpec(bits, narrow=True, axis=SHAPES[kind][1])
+def _data(kind: str, weight: np.ndarray) -> LayerData:
+    """Correlated inputs after a ReLU, and what a quantized prefix makes of them."""
+    _, n, groups = KINDS[kind]
+    rng = np.random.default_rng(6)
+    mix = rng.normal(size=(n, n)) / np.sqrt(n)
+    real = np.maximum(rng.normal(size=(200, groups, n)) @ mix, 0).astype(np.float32)
+    rough = (np.rint(real * 20) / 20).astype(np.float32)
+    return LayerData.of(weight, rough, real, lo=0.0)
 
 
-def _data(kind: str, weight: np.ndarray) -> LayerData | None:
-    """Inputs and float targets of a dense layer; other kinds are rounded without data."""
-    if kind != "dense":
-        return None
-    inputs = np.random.default_rng(6).normal(size=(64, weight.shape[1])).astype(np.float32)
-    return LayerData(inputs, inputs @ weight.T)
+def _job(name: str, kind: str, weight: np.ndarray, bits: int, seed: int = 0) -> Job:
+    return Job(
+        weight, _grid(name, weight, bits), _data(kind, weight), seed, ROUNDERS[name].argument
+    )
 
 
-def _round(name: str, kind: str, weight: np.ndarray, bits: int, seed: int = 0) -> np.ndarray:
-    rounder, data = ROUNDERS[name], _data(kind, weight)
-    if rounder.needs_data and data is None:
-        pytest.skip(f"{name} needs data; its own tests feed {kind} layers")
-    return rounder.round(weight, weight_params(weight, _spec(kind, bits)), data, seed)
+def _grid(name: str, weight: np.ndarray, bits: int) -> QParams:
+    spec, rounder = QSpec(bits, narrow=True, axis=0), ROUNDERS[name]
+    if rounder.grid is not None:
+        return rounder.grid(weight, spec, rounder.argument)
+    return weight_params(weight, spec)
 
 
 @every_rounder
-@every_shape
+@every_kind
 @every_width
 def test_codes_lie_in_the_grid(name, kind, bits):
-    weight, spec = _weight(kind), _spec(kind, bits)
-    codes = _round(name, kind, weight, bits)
+    weight = _weight(kind)
+    job = _job(name, kind, weight, bits)
+    codes = ROUNDERS[name].round(job)
     assert codes.dtype == np.int8
     assert codes.shape == weight.shape
-    assert codes.min() >= spec.qmin
-    assert codes.max() <= spec.qmax
+    assert codes.min() >= job.params.spec.qmin
+    assert codes.max() <= job.params.spec.qmax
 
 
 @every_rounder
-@every_shape
+@every_kind
 def test_a_fixed_seed_gives_fixed_bytes(name, kind):
     weight = _weight(kind)
-    first, second = (_round(name, kind, weight, 4, seed=3) for _ in range(2))
+    first, second = (ROUNDERS[name].round(_job(name, kind, weight, 4, seed=3)) for _ in range(2))
     assert first.tobytes() == second.tobytes()
 
 
 @every_rounder
-@every_shape
+@pytest.mark.parametrize("kind", ["dense", "depthwise"])
 @every_width
 def test_permuting_output_channels_permutes_codes(name, kind, bits):
-    weight, axis = _weight(kind), SHAPES[kind][1]
-    order = np.random.default_rng(1).permutation(weight.shape[axis])
-    codes = _round(name, kind, weight, bits)
-    moved = _round(name, kind, np.ascontiguousarray(np.take(weight, order, axis)), bits)
-    np.testing.assert_array_equal(moved, np.take(codes, order, axis))
+    weight = _weight(kind)
+    order = np.random.default_rng(1).permutation(len(weight))
+    job = _job(name, kind, weight, bits)
+    codes = ROUNDERS[name].round(job)
+    moved = Job(
+        weight[order], _grid(name, weight[order], bits), _moved(job.data, order), 0, job.argument
+    )
+    np.testing.assert_array_equal(ROUNDERS[name].round(moved), codes[order])
+
+
+def _moved(data: LayerData, order: np.ndarray) -> LayerData:
+    """The layer's data when its output channels (and groups, if there are several) are moved."""
+    groups = order if len(data.gram) > 1 else slice(None)
+    p = data.patches
+    patches = type(p)(p.rough[:, groups], p.target[:, order], p.bias[order], p.lo, p.hi)
+    return LayerData(data.gram[groups], data.cross[groups], data.power[order], patches)
 
 
 @every_rounder
+@every_kind
 @every_width
-def test_the_output_is_no_worse_than_nearest(name, bits):
+def test_no_channels_output_is_worse_than_nearest_roundings(name, kind, bits):
     """On the inputs that it was given; 1e-6 is what summing in another order may change."""
-    weight = _weight("dense")
-    data, params = _data("dense", weight), weight_params(weight, _spec("dense", bits))
+    if ROUNDERS[name].grid is not None:
+        pytest.skip(f"{name} has a grid of its own")
+    weight = _weight(kind)
+    job = _job(name, kind, weight, bits)
 
-    def error(codes: np.ndarray) -> float:
-        return float(np.square(data.inputs @ params.decode(codes).T - data.targets).sum())
+    def error(codes: np.ndarray) -> np.ndarray:
+        return squared_error(weight, job.params.decode(codes), job.data)
 
-    nearest = error(ROUNDERS["nearest"].round(weight, params, None, 0))
-    assert error(_round(name, "dense", weight, bits)) <= nearest * (1 + 1e-6)
+    nearest = error(ROUNDERS["nearest"].round(job))
+    assert np.all(error(ROUNDERS[name].round(job)) <= nearest * (1 + 1e-6) + 1e-12)
 
 
 @every_rounder
 def test_weights_on_the_grid_stay_where_they_are(name):
+    """With float inputs equal to the quantized prefix's."""
+    if ROUNDERS[name].grid is not None:
+        pytest.skip(f"{name} has a grid of its own")
     weight = _weight("dense")
-    params = weight_params(weight, _spec("dense", 8))
+    params = weight_params(weight, QSpec(8, narrow=True, axis=0))
     codes = params.encode(weight)
     on_grid = params.decode(codes)
-    data = _data("dense", on_grid)
-    np.testing.assert_array_equal(ROUNDERS[name].round(on_grid, params, data, 0), codes)
+    x = _data("dense", on_grid).patches.rough
+    job = Job(on_grid, params, LayerData.of(on_grid, x, x), 0, ROUNDERS[name].argument)
+    np.testing.assert_array_equal(ROUNDERS[name].round(job), codes)
 
 
 @pytest.mark.parametrize(
@@ -101,19 +125,17 @@ def test_weights_on_the_grid_stay_where_they_are(name):
     [(0.49, 0), (0.5, 1), (-0.5, -1), (1.4999, 1), (126.51, 127), (127.4, 127), (-127.4, -127)],
 )
 def test_nearest_at_the_edges(real, code):
-    weight = np.float32([[real, 127.0]])
-    spec = QSpec(8, narrow=True)
-    params = weight_params(np.float32([[127.0]]), spec)
-    assert ROUNDERS["nearest"].round(weight, params, None, 0)[0, 0] == code
+    params = weight_params(np.float32([[127.0]]), QSpec(8, narrow=True))
+    assert ROUNDERS["nearest"].round(Job(np.float32([[real, 127.0]]), params))[0, 0] == code
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@every_shape
+@every_kind
 @every_width
 def test_scales_by_any_rule_are_positive_and_never_wider_than_max(scale, kind, bits):
-    weight, spec = _weight(kind), _spec(kind, bits)
+    weight, spec = _weight(kind), QSpec(bits, narrow=True, axis=0)
     widest = weight_params(weight, spec, scale="max").scale
     found = weight_params(weight, spec, scale=scale).scale
     assert np.all(found > 0)
     assert np.all(found <= widest * (1 + 1e-6))
-    assert found.shape == (weight.shape[spec.axis],)
+    assert found.shape == (len(weight),)

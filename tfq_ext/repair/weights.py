@@ -13,7 +13,7 @@ from tfq_ext.emit.plan import WeightCodes
 from tfq_ext.errors import SpecError
 from tfq_ext.numerics.clusters import clusters
 from tfq_ext.recipe import OpChoice, Recipe
-from tfq_ext.rounding import ROUNDERS, weight_params
+from tfq_ext.rounding import Job, from_rows, parse_rounder, to_rows, weight_params
 from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
 from tfq_ext.tflite.facts import LOOKUPS, WEIGHTS, WeightFact
 from tfq_ext.tflite.read import Graph, Model
@@ -133,15 +133,21 @@ def choose_weight(layer: Layer, ranges: Mapping[str, Range], recipe: Recipe) -> 
     if axis is not None and (count := _told_apart(weight, spec)):
         spec = spec.on(None)
         notes.append(f"{count} distinct values: one scale, so that they stay that few")
+    rows, by_row = to_rows(weight, fact.axis), spec.on(None if spec.axis is None else 0)
+    rounder = parse_rounder(choice.rounding)
     try:
-        params = weight_params(weight, spec, scale=choice.weight_scale)
+        params = weight_params(rows, by_row, scale=choice.weight_scale)
     except SpecError as error:
         raise SpecError(f"{layer.code} {layer.output}, weight {layer.weight}: {error}") from None
+    if rounder.grid is not None:
+        params = rounder.grid(rows, by_row, rounder.argument)
     params, floored = _floor_for_bias(layer, params, ranges)
     if floored:
         notes.append(f"{floored} near-dead channels: scale raised so that the int32 bias fits")
-    codes = ROUNDERS[choice.rounding].round(weight, params, None, recipe.seed)
+    job = Job(rows, params, None, recipe.seed, rounder.argument)
+    codes = from_rows(rounder.round(job), weight.shape, fact.axis)
     stored = "int4" if bits <= 4 else "int8"
+    params = QParams(spec, params.scale, params.zero_point)
     return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes))
 
 

@@ -1,7 +1,23 @@
 """Weights to codes: the grid of a weight, and a table of rounders onto it."""
 
 from tfq_ext.rounding.grid import SCALES, weight_params
+from tfq_ext.rounding.layer_data import LayerData, Patches, apply_rows, squared_error
 from tfq_ext.rounding.nearest import nearest
-from tfq_ext.rounding.table import ROUNDERS, LayerData, Rounder
+from tfq_ext.rounding.rows import from_rows, to_rows
+from tfq_ext.rounding.table import ROUNDERS, Job, Rounder, parse_rounder
 
-__all__ = ["ROUNDERS", "SCALES", "LayerData", "Rounder", "nearest", "weight_params"]
+__all__ = [
+    "ROUNDERS",
+    "SCALES",
+    "Job",
+    "LayerData",
+    "Patches",
+    "Rounder",
+    "apply_rows",
+    "from_rows",
+    "nearest",
+    "parse_rounder",
+    "squared_error",
+    "to_rows",
+    "weight_params",
+]

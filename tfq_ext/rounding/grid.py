@@ -6,6 +6,7 @@ import numpy as np
 
 from tfq_ext._table import Table
 from tfq_ext.errors import SpecError
+from tfq_ext.rounding.rows import to_rows
 from tfq_ext.spec import QParams, QSpec, Range
 
 FLOOR = 1e-9  # scale of a channel whose weights are all 0
@@ -35,10 +36,7 @@ def weight_params(weight: np.ndarray, spec: QSpec, *, scale: str = "max") -> QPa
 
 def _channels_first(weight: np.ndarray, axis: int | None) -> np.ndarray:
     """float32[C, n]; one row when there is one scale."""
-    if axis is None:
-        return weight.reshape(1, -1)
-    moved = np.moveaxis(weight, axis, 0)
-    return np.ascontiguousarray(moved).reshape(moved.shape[0], -1)
+    return weight.reshape(1, -1) if axis is None else to_rows(weight, axis)
 
 
 def _covering(rows: np.ndarray, spec: QSpec, shrink: np.ndarray | float = 1.0) -> QParams:

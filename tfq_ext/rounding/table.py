@@ -1,28 +1,36 @@
-"""The table of rounders. AdaRound, GPTQ and GPFQ join it; the contract tests then cover them."""
+"""The table of rounders; the contract tests cover every entry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tfq_ext._table import Table
+from tfq_ext.errors import RecipeError
+from tfq_ext.rounding.layer_data import LayerData
 from tfq_ext.rounding.nearest import nearest
-from tfq_ext.spec import QParams
+from tfq_ext.spec import QParams, QSpec
 
 
-@dataclass(frozen=True)
-class LayerData:
-    """What a data-driven rounder is fed.
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One weight to round.
 
     Args:
-        inputs: float32[N, ...] the layer's inputs in the quantized prefix.
-        targets: float32[N, ...] the layer's float outputs.
+        weight: float32[C, n], a row an output channel (`to_rows`).
+        params: the grid, its axis 0 or None.
+        data: of the layer's inputs; None where there are none.
+        seed: of rounders that draw.
+        argument: the number behind the rounder's name in a recipe ("gpfq_soft:0.1").
     """
 
-    inputs: np.ndarray
-    targets: np.ndarray
+    weight: np.ndarray
+    params: QParams
+    data: LayerData | None = None
+    seed: int = 0
+    argument: float | None = None
 
 
 @dataclass(frozen=True)
@@ -30,26 +38,48 @@ class Rounder:
     """Chooses the codes of one weight.
 
     Args:
-        round: (weight float32, params, data or None, seed) -> int8 codes in `params.spec`.
+        round: Job -> int8[C, n] codes in `params.spec`.
         needs_data: False if it can work from the weight alone.
         doc: one line for `tfq recipes`.
+        argument: default of the number in `name:number`; None: it takes none.
+        grid: (weight float32[C, n], spec, argument) -> the grid, where the rounder has one of its
+            own (ternary); None: the recipe's scales.
 
     Laws (tests/contracts): codes lie in the grid; a fixed seed gives fixed bytes; permuting the
-    output channels permutes the codes.
+    output channels permutes the codes; no channel's output error on the data is worse than
+    nearest rounding's (unless the rounder has its own grid).
     """
 
-    round: Callable[[np.ndarray, QParams, LayerData | None, int], np.ndarray]
+    round: Callable[[Job], np.ndarray]
     needs_data: bool
     doc: str
+    argument: float | None = None
+    grid: Callable[[np.ndarray, QSpec, float | None], QParams] | None = None
 
 
 ROUNDERS: Table[Rounder] = Table(
     "rounder",
     {
         "nearest": Rounder(
-            lambda weight, params, data, seed: nearest(weight, params),
+            lambda job: nearest(job.weight, job.params),
             needs_data=False,
             doc="each weight to its nearest code",
         ),
     },
 )
+
+
+def parse_rounder(text: str) -> Rounder:
+    """The entry that a recipe's text names, its argument set: "gptq", "gpfq_soft:0.1".
+
+    Raises:
+        UnknownName: no such rounder.
+        RecipeError: a number for a rounder that takes none.
+    """
+    name, _, number = text.partition(":")
+    rounder = ROUNDERS[name]
+    if not number:
+        return rounder
+    if rounder.argument is None:
+        raise RecipeError(f"rounding: got {text!r}, but {name!r} takes no number.")
+    return replace(rounder, argument=float(number))
