@@ -24,6 +24,7 @@ class Job:
         data: of the layer's inputs; None where there are none.
         seed: of rounders that draw.
         argument: the number behind the rounder's name in a recipe ("gpfq_soft:0.1").
+        taps: kernel positions: a row is taps x input channels, a tap's channels side by side.
     """
 
     weight: np.ndarray
@@ -31,6 +32,7 @@ class Job:
     data: LayerData | None = None
     seed: int = 0
     argument: float | None = None
+    taps: int = 1
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,12 @@ class Rounder:
         argument: default of the number in `name:number`; None: it takes none.
         grid: (weight float32[C, n], spec, argument) -> the grid, where the rounder has one of its
             own (ternary); None: the recipe's scales.
+        trades: what it buys with output error ("zeros", "distinct values"); "": nothing.
 
     Laws (tests/contracts): codes lie in the grid; a fixed seed gives fixed bytes; permuting the
     output channels permutes the codes; no channel's output error on the data is worse than
-    nearest rounding's (unless the rounder has its own grid).
+    nearest rounding's, and weights on the grid stay there (unless the rounder has its own grid,
+    or trades error for something).
     """
 
     round: Callable[[Job], np.ndarray]
@@ -55,6 +59,7 @@ class Rounder:
     doc: str
     argument: float | None = None
     grid: Callable[[np.ndarray, QSpec, float | None], QParams] | None = None
+    trades: str = ""
 
 
 ROUNDERS: Table[Rounder] = Table(
