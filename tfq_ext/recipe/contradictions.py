@@ -16,9 +16,9 @@ _CALIBRATION = ("activations", "calibrator", "output_calibrator", "hold_back", "
 # `calibrator` next to fp16 expects something to happen.
 UNREAD: dict[str, tuple[str, ...]] = {
     "static": ("weights.symmetric",),
-    "dynamic": ("weights.symmetric", *_CALIBRATION),
-    "weight_only": ("weights.symmetric", *_CALIBRATION),
-    "fp16": ("weights", *_CALIBRATION),
+    "dynamic": ("weights.symmetric", "bias", *_CALIBRATION),
+    "weight_only": ("weights.symmetric", "bias", *_CALIBRATION),
+    "fp16": ("weights", "bias", *_CALIBRATION),
     "simulate": ("strict",),
 }
 _WHY = {

@@ -26,7 +26,7 @@ Mode = Literal["static", "dynamic", "weight_only", "fp16", "simulate"]
 IoType = Literal["float32", "int8", "uint8", "int16"]
 Position = Literal["first", "last"]
 WeightBits = Literal[8, 4, 2]
-WeightScale = Literal["max", "mse"]
+WeightScale = Literal["max", "mse", "output"]
 Bits = Annotated[StrictInt, Field(ge=2, le=16)]
 
 _CHOICE = re.compile(r"[a-z][a-z0-9_]*(:[0-9]+(\.[0-9]+)?(e-?[0-9]+)?)?")
@@ -76,7 +76,8 @@ class WeightGrid(RecipeModel):
         bits: width of the codes. 2 is stored as 4: LiteRT's CPU kernels refuse INT2.
         per_channel: one scale per output channel, else one per tensor.
         symmetric: zero point 0. The only kind with kernels; False needs mode "simulate".
-        scale: "max" covers max|w|; "mse" clips where the squared error is least.
+        scale: "max" covers max|w|; "mse" clips where the squared error is least, "output" where
+            that of the layer's output is (on the calibration samples; "mse" without any).
         rounding: name of an entry in the table of rounders, `name` or `name:number`.
     """
 

@@ -61,6 +61,8 @@ class Recipe(RecipeModel):
             None: by cross-entropy where the calibrator is "auto", else as every tensor.
         input_type, output_type: of the graph's inputs and outputs.
         relu6: "relu" replaces ReLU6 by ReLU, which changes the float model.
+        bias: "match" corrects biases so that each channel's mean is the float network's, layer by
+            layer after the activation.
         strict: an op left float is an error, not a row in the account.
         seed: of everything random.
         hold_back: share of the samples (0 to 0.5) that judges choices and makes none.
@@ -77,6 +79,7 @@ class Recipe(RecipeModel):
     input_type: IoType = "float32"
     output_type: IoType = "float32"
     relu6: Literal["keep", "relu"] = "keep"
+    bias: Literal["keep", "match"] = "keep"
     strict: StrictBool = False
     seed: Annotated[StrictInt, Field(ge=0)] = 0
     hold_back: Annotated[float, Field(strict=True, ge=0.0, le=0.5)] = 0.2

@@ -25,15 +25,24 @@ def walkable(graph: Graph) -> bool:
 
 def with_codes(pivot: Model, weights: Mapping[str, WeightCodes]) -> Model:
     """The pivot with each weight replaced by the reals that its codes stand for."""
+    return with_constants(pivot, {n: w.params.decode(w.codes) for n, w in weights.items()})
+
+
+def with_constants(pivot: Model, values: Mapping[str, np.ndarray]) -> Model:
+    """A copy of the model with other values, float32, for the constants named."""
     model = pivot.copy()
     for graph in model.graphs:
-        for name, chosen in weights.items():
+        for name, reals in values.items():
             tensor = graph.by_name.get(name)
             if tensor is not None and graph.is_constant(tensor):
-                reals = chosen.params.decode(chosen.codes)
-                raw = np.ascontiguousarray(reals).reshape(-1).view(np.uint8)
-                graph.tensors[tensor].buffer = patch.add_buffer(model, raw)
+                set_constant(graph, tensor, reals)
     return model
+
+
+def set_constant(graph: Graph, tensor: int, reals: np.ndarray) -> None:
+    """Give a float32 constant other values, in a buffer of its own."""
+    raw = np.ascontiguousarray(reals, np.float32).reshape(-1).view(np.uint8)
+    graph.tensors[tensor].buffer = patch.add_buffer(graph.model, raw)
 
 
 class Walk:
@@ -46,12 +55,14 @@ class Walk:
         threads: LiteRT threads.
 
     `real[i]` and `rough[i]` hold sample i's live tensors: float, and in the quantized prefix.
+    Tensors in `kept` stay although every reader has run.
     """
 
     def __init__(
         self, graph: Graph, rounded: Graph, feeds: Sequence[Values], *, threads: int = 2
     ) -> None:
         self.graph, self._rounded, self._threads = graph, rounded, threads
+        self.kept: set[int] = set()
         self.real: list[Values] = [dict(f) for f in feeds]
         self.rough: list[Values] = [dict(f) for f in feeds]
         self._benches: dict[tuple[int, bool], Bench] = {}
@@ -65,6 +76,11 @@ class Walk:
             self._benches[key] = Bench(graph, k, threads=self._threads)
         return self._benches[key]
 
+    def change(self, k: int, constant: int, reals: np.ndarray) -> None:
+        """Give op `k` of the rounded graph another constant."""
+        set_constant(self._rounded, constant, reals)
+        self._benches.pop((k, True), None)
+
     def step(self, k: int) -> None:
         """Run op `k` on all samples, in both networks; its results join the live tensors."""
         for live, rounded in ((self.real, False), (self.rough, True)):
@@ -77,7 +93,7 @@ class Walk:
         """Drop op `k`'s benches and the tensors that nobody reads after it."""
         self._benches.pop((k, False), None)
         self._benches.pop((k, True), None)
-        for tensor in self._last.get(k, ()):
+        for tensor in set(self._last.get(k, ())) - self.kept:
             for values in (*self.real, *self.rough):
                 values.pop(tensor, None)
 

@@ -7,7 +7,7 @@ Judged on the prefix, with rounded weights, the logits gained 0.4 to 5 dB (20 he
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tfq_ext.repair.layerwise import Values, Walk
 from tfq_ext.spec import QParams, Range
 from tfq_ext.tflite.read import Graph
 
+Before = Callable[[Walk, int], None]
 FACTORS = (0.8, 0.9, 1.1, 1.25)  # neighbours of the winner that are tried too
 
 
@@ -28,6 +29,9 @@ class PrefixJudge:
         feeds: graph inputs, one mapping a sample.
         trials: by the tensor that is produced first; each for a grid of one source.
         grids: tensor -> grid of everything that is decided already (fixed outputs, overrides).
+        judges: how many of the feeds judge ranges, the first ones; None: all.
+        before: called with the walk and an op's index before the op runs; it may change the
+            rounded graph (`Walk.change`).
     """
 
     def __init__(
@@ -38,9 +42,12 @@ class PrefixJudge:
         trials: Mapping[int, Trial],
         grids: Mapping[int, QParams],
         *,
+        judges: int | None = None,
+        before: Before | None = None,
         threads: int = 2,
     ) -> None:
         self.walk = Walk(graph, rounded_graph, feeds, threads=threads)
+        self._judges, self._before = len(feeds) if judges is None else judges, before
         self.graph, self.trials, self.grids = graph, trials, dict(grids)
         self._wanted: dict[tuple[int, int], np.ndarray] = {}
 
@@ -49,6 +56,8 @@ class PrefixJudge:
         for tensor in self.graph.inputs:
             yield from self._arrive(tensor)
         for k, op in enumerate(self.graph.ops):
+            if self._before is not None:
+                self._before(self.walk, k)
             self.walk.step(k)
             for tensor in op.outputs:
                 yield from self._arrive(int(tensor))
@@ -110,13 +119,13 @@ class PrefixJudge:
         """Mean relative error at the readers that can run already; at the tensor itself if none."""
         grid, members = QParams.from_range(trial.spec, r), set(trial.grid.tensors)
         total = 0.0
-        for i, rough in enumerate(self.walk.rough):
+        for i, rough in enumerate(self.walk.rough[: self._judges]):
             on_grid = rounded(rough[tensor], grid, np.empty_like(rough[tensor]))
             errors = list(self._reader_errors(i, {tensor: on_grid}, members))
             if not errors:
                 errors = [self._own_error(i, tensor, on_grid)]
             total += sum(errors)
-        return total / len(self.walk.rough)
+        return total / max(self._judges, 1)
 
     def _own_error(self, i: int, tensor: int, on_grid: np.ndarray) -> float:
         """Relative error of a tensor that nobody reads; of logits with what softmax sees of it."""

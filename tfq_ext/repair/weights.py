@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,15 @@ from tfq_ext.emit.plan import WeightCodes
 from tfq_ext.errors import SpecError
 from tfq_ext.numerics.clusters import clusters
 from tfq_ext.recipe import OpChoice, Recipe
-from tfq_ext.rounding import Job, from_rows, parse_rounder, to_rows, weight_params
+from tfq_ext.rounding import (
+    ROUNDERS,
+    Job,
+    LayerData,
+    from_rows,
+    parse_rounder,
+    to_rows,
+    weight_params,
+)
 from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
 from tfq_ext.tflite.facts import LOOKUPS, WEIGHTS, WeightFact
 from tfq_ext.tflite.read import Graph, Model
@@ -41,6 +50,14 @@ class Layer:
     output: str
     weight: str
     choice: OpChoice
+
+    @property
+    def taps(self) -> int:
+        """Kernel positions: a row of the weight is taps x input channels."""
+        shape = self.graph.shape(int(self.op.inputs[self.fact.weight]))
+        channels, axis = self.fact.channels, self.fact.axis
+        inputs = shape[channels] if channels is not None and channels < len(shape) else 1
+        return math.prod(shape) // (shape[axis] * inputs)
 
 
 @dataclass(frozen=True)
@@ -118,37 +135,61 @@ def _as_trained(layer: Layer, codes: WeightCodes) -> WeightChoice:
     return WeightChoice(layer, codes, tuple(notes))
 
 
-def choose_weight(layer: Layer, ranges: Mapping[str, Range], recipe: Recipe) -> WeightChoice:
-    """Grid and codes of one weight."""
-    graph, fact, choice = layer.graph, layer.fact, layer.choice
-    weight = graph.constant(layer.op.inputs[fact.weight])
+def choose_weight(
+    layer: Layer, ranges: Mapping[str, Range], recipe: Recipe, data: LayerData | None = None
+) -> WeightChoice:
+    """Grid and codes of one weight.
+
+    Args:
+        layer: of the pivot.
+        ranges: activation ranges, for the floor that keeps the int32 bias from saturating.
+        recipe: seed, symmetry.
+        data: of the layer's inputs; without it a rounder that needs some rounds to nearest.
+    """
+    weight = layer.graph.constant(layer.op.inputs[layer.fact.weight])
     assert weight is not None
-    bits, notes = choice.weight_bits, []
-    if bits < 8 and not fact.int4 and recipe.mode != "simulate":
+    notes: list[str] = []
+    rounder = parse_rounder(layer.choice.rounding)
+    if rounder.needs_data and data is None:
+        notes.append(f"rounded to nearest: {layer.choice.rounding} needs the layer's inputs")
+        rounder = ROUNDERS["nearest"]
+    spec = _weight_spec(layer, weight, recipe, rounder.bits, notes)
+    rows, by_row = to_rows(weight, layer.fact.axis), spec.on(None if spec.axis is None else 0)
+    try:
+        params = weight_params(rows, by_row, scale=layer.choice.weight_scale, data=data)
+    except SpecError as error:
+        raise SpecError(f"{layer.code} {layer.output}, weight {layer.weight}: {error}") from None
+    job = Job(rows, params, data, recipe.seed, rounder.argument, layer.taps)
+    if rounder.grid is not None:
+        params = rounder.grid(job)
+    params, floored = _floor_for_bias(layer, params, ranges)
+    if floored:
+        notes.append(f"{floored} near-dead channels: scale raised so that the int32 bias fits")
+    job = replace(job, params=params)
+    chosen = rounder.round(job)
+    if rounder.note is not None and (said := rounder.note(job, chosen)):
+        notes.append(said)
+    codes = from_rows(chosen, weight.shape, layer.fact.axis)
+    params = QParams(spec, params.scale, params.zero_point)
+    stored = "int4" if spec.bits <= 4 else "int8"
+    return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes))
+
+
+def _weight_spec(
+    layer: Layer, weight: np.ndarray, recipe: Recipe, bits: int | None, notes: list[str]
+) -> QSpec:
+    """The codes of one weight; what differs from the recipe is noted."""
+    bits = layer.choice.weight_bits if bits is None else bits
+    if bits < 8 and not layer.fact.int4 and recipe.mode != "simulate":
         bits = 8
         notes.append(f"LiteRT's {layer.code} takes no 4-bit weights: 8 bits")
     symmetric = recipe.weights.symmetric
-    axis = fact.axis if choice.per_channel else None
+    axis = layer.fact.axis if layer.choice.per_channel else None
     spec = QSpec(bits, symmetric=symmetric, narrow=symmetric, axis=axis)
     if axis is not None and (count := _told_apart(weight, spec)):
         spec = spec.on(None)
         notes.append(f"{count} distinct values: one scale, so that they stay that few")
-    rows, by_row = to_rows(weight, fact.axis), spec.on(None if spec.axis is None else 0)
-    rounder = parse_rounder(choice.rounding)
-    try:
-        params = weight_params(rows, by_row, scale=choice.weight_scale)
-    except SpecError as error:
-        raise SpecError(f"{layer.code} {layer.output}, weight {layer.weight}: {error}") from None
-    if rounder.grid is not None:
-        params = rounder.grid(rows, by_row, rounder.argument)
-    params, floored = _floor_for_bias(layer, params, ranges)
-    if floored:
-        notes.append(f"{floored} near-dead channels: scale raised so that the int32 bias fits")
-    job = Job(rows, params, None, recipe.seed, rounder.argument)
-    codes = from_rows(rounder.round(job), weight.shape, fact.axis)
-    stored = "int4" if bits <= 4 else "int8"
-    params = QParams(spec, params.scale, params.zero_point)
-    return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes))
+    return spec
 
 
 def _told_apart(weight: np.ndarray, spec: QSpec) -> int:

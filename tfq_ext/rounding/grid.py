@@ -6,21 +6,27 @@ import numpy as np
 
 from tfq_ext._table import Table
 from tfq_ext.errors import SpecError
+from tfq_ext.rounding.layer_data import LayerData, squared_error
 from tfq_ext.rounding.rows import to_rows
 from tfq_ext.spec import QParams, QSpec, Range
 
 FLOOR = 1e-9  # scale of a channel whose weights are all 0
+_SHRINK_8 = np.linspace(1.0, 0.8, 21)  # 8 bits never clip more
 _SHRINK = np.linspace(1.0, 0.3, 71)  # 1 % steps; Gaussian 4-bit optimum lies near 0.62
 
 
-def weight_params(weight: np.ndarray, spec: QSpec, *, scale: str = "max") -> QParams:
+def weight_params(
+    weight: np.ndarray, spec: QSpec, *, scale: str = "max", data: LayerData | None = None
+) -> QParams:
     """Grid of a weight.
 
     Args:
         weight: float32[...]; the channel axis is `spec.axis`, None for one scale.
         spec: bits, symmetric or not, narrow or not.
         scale: "max" covers the largest weight; "mse" minimises the squared rounding error of
-            each channel over shrink factors of that (METHODS: BRECQ's 1 % grid, L2).
+            each channel over shrink factors of that (METHODS: BRECQ's 1 % grid, L2); "output"
+            minimises the error of the layer's output instead, where there are data.
+        data: of the layer's inputs, for "output"; the weight is then [C, n] rows, axis 0 or None.
 
     Returns:
         QParams; dead channels (all 0) get scale 1e-9.
@@ -31,6 +37,8 @@ def weight_params(weight: np.ndarray, spec: QSpec, *, scale: str = "max") -> QPa
     if not np.all(np.isfinite(weight)):
         raise SpecError(f"The weight has {int(np.sum(~np.isfinite(weight)))} NaN or inf values.")
     channels = _channels_first(np.asarray(weight, np.float32), spec.axis)
+    if scale == "output" and data is not None and np.ndim(weight) == 2:
+        return _by_output(np.asarray(weight, np.float32), spec, data)
     return SCALES[scale](channels, spec)
 
 
@@ -73,4 +81,19 @@ def _by_mse(rows: np.ndarray, spec: QSpec) -> QParams:
     return _covering(rows, spec, factor)
 
 
-SCALES = Table("weight scale", {"max": _by_max, "mse": _by_mse})
+def _by_output(rows: np.ndarray, spec: QSpec, data: LayerData) -> QParams:
+    """As `_by_mse`, on the layer's output; with one scale, on the sum over the channels."""
+    best: np.ndarray | None = None
+    widest = _by_max(_channels_first(rows, spec.axis), spec)
+    factor = np.ones(np.shape(widest.scale))
+    for f in _SHRINK if spec.bits <= 4 else _SHRINK_8:
+        grid = QParams(spec, widest.scale * np.float32(f), widest.zero_point)
+        error = squared_error(rows, grid.fake_quant(rows), data)
+        error = error if spec.axis is not None else error.sum()
+        better = np.ones(np.shape(error), bool) if best is None else error < best
+        best = error if best is None else np.where(better, error, best)
+        factor = np.where(better, f, factor)
+    return QParams(spec, (widest.scale * factor).astype(np.float32), widest.zero_point)
+
+
+SCALES = Table("weight scale", {"max": _by_max, "mse": _by_mse, "output": _by_mse})

@@ -33,23 +33,28 @@ ACTIVATIONS: dict[int, str] = {
 
 @dataclass(frozen=True)
 class WeightFact:
-    """Where an op keeps its weight and along which axis it may have one scale per channel."""
+    """Where an op keeps its weight and along which axis it may have one scale per channel.
+
+    `channels` is the weight's axis of input channels, None where an output has one of its own
+    (depthwise).
+    """
 
     weight: int  # input position
     axis: int  # of the weight: output channels
     bias: int | None  # input position
     data: int = 0  # input position of the activation
     int4: bool = True  # LiteRT's kernel takes INT4 weights
+    channels: int | None = 1
 
 
 WEIGHTS: Table[WeightFact] = Table(
     "op with weights",
     {
-        "CONV_2D": WeightFact(1, 0, 2),
-        "DEPTHWISE_CONV_2D": WeightFact(1, 3, 2),
+        "CONV_2D": WeightFact(1, 0, 2, channels=3),
+        "DEPTHWISE_CONV_2D": WeightFact(1, 3, 2, channels=None),
         "FULLY_CONNECTED": WeightFact(1, 0, 2),
-        "TRANSPOSE_CONV": WeightFact(1, 0, 3, data=2, int4=False),
-        "CONV_3D": WeightFact(1, 4, 2, int4=False),
+        "TRANSPOSE_CONV": WeightFact(1, 0, 3, data=2, int4=False, channels=3),
+        "CONV_3D": WeightFact(1, 4, 2, int4=False, channels=3),
     },
 )
 

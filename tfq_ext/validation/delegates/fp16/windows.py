@@ -1,4 +1,4 @@
-"""What single outputs of an op read: windows of a convolution, rows of a dense layer."""
+"""Sampled outputs of ops that add products, for the emulation of fp16 sums."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from tfq_ext._table import Table
 from tfq_ext.tflite.facts import ACTIVATIONS
 from tfq_ext.tflite.read import Graph
+from tfq_ext.tflite.windows import positions, take, windows_of
 
 WORK = 1 << 24  # products emulated for one op, which takes about a second
 MOST = 64  # output positions
@@ -83,32 +83,9 @@ def _windows(
     options: Any, x: np.ndarray, kernel: tuple[int, int], work: int, rng: np.random.Generator
 ) -> np.ndarray:
     """float32[P, KH, KW, I] at random output positions; zeros where padding lies."""
-    same = options.padding == schema.Padding.SAME
-    axes = zip(
-        x.shape[1:3],
-        kernel,
-        (options.strideH, options.strideW),
-        (options.dilationHFactor, options.dilationWFactor),
-        strict=True,
-    )
-    places = [_taps(size, taps, stride, gap, same) for size, taps, stride, gap in axes]
-    (rows, high), (columns, wide) = places
-    total = x.shape[0] * len(rows) * len(columns)
-    few = rng.permutation(total)[: _count(total, work, 1)]
-    n, r, c = np.unravel_index(few, (x.shape[0], len(rows), len(columns)))
-    padded = np.pad(x, ((0, 0), high, wide, (0, 0)))
-    return padded[n[:, None, None], rows[r][:, :, None], columns[c][:, None, :]]
-
-
-def _taps(
-    size: int, taps: int, stride: int, gap: int, same: bool
-) -> tuple[np.ndarray, tuple[int, int]]:
-    """int[positions, taps] into the padded axis, and the padding at either end."""
-    reach = (taps - 1) * gap + 1
-    count = -(-size // stride) if same else (size - reach) // stride + 1
-    lack = max((count - 1) * stride + reach - size, 0) if same else 0
-    places = np.arange(count)[:, None] * stride + np.arange(taps) * gap
-    return places, (lack // 2, lack - lack // 2)
+    axes = windows_of(options, x.shape, kernel)
+    total = positions(axes, x.shape[0])
+    return take(x, axes, rng.permutation(total)[: _count(total, work, 1)])
 
 
 def _activation(options: Any) -> str:
