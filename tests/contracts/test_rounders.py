@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tfq_ext.rounding import ROUNDERS, SCALES, Job, LayerData, squared_error, weight_params
-from tfq_ext.spec import QParams, QSpec
+from tfq_ext.spec import QSpec
 
 # kind -> output channels, inputs of a row, groups
 KINDS = {"dense": (6, 20, 1), "conv": (5, 36, 1), "grouped": (6, 18, 3), "depthwise": (7, 9, 7)}
@@ -33,16 +35,14 @@ def _data(kind: str, weight: np.ndarray) -> LayerData:
 
 
 def _job(name: str, kind: str, weight: np.ndarray, bits: int, seed: int = 0) -> Job:
-    return Job(
-        weight, _grid(name, weight, bits), _data(kind, weight), seed, ROUNDERS[name].argument
-    )
+    params = weight_params(weight, QSpec(bits, narrow=True, axis=0))
+    data = _data(kind, weight)
+    return _on_own_grid(name, Job(weight, params, data, seed, ROUNDERS[name].argument))
 
 
-def _grid(name: str, weight: np.ndarray, bits: int) -> QParams:
-    spec, rounder = QSpec(bits, narrow=True, axis=0), ROUNDERS[name]
-    if rounder.grid is not None:
-        return rounder.grid(weight, spec, rounder.argument)
-    return weight_params(weight, spec)
+def _on_own_grid(name: str, job: Job) -> Job:
+    grid = ROUNDERS[name].grid
+    return job if grid is None else replace(job, params=grid(job))
 
 
 def _skip_unless_it_competes(name: str) -> None:
@@ -81,9 +81,9 @@ def test_permuting_output_channels_permutes_codes(name, kind, bits):
     order = np.random.default_rng(1).permutation(len(weight))
     job = _job(name, kind, weight, bits)
     codes = ROUNDERS[name].round(job)
-    moved = Job(
-        weight[order], _grid(name, weight[order], bits), _moved(job.data, order), 0, job.argument
-    )
+    params = weight_params(weight[order], job.params.spec)
+    moved = replace(job, weight=weight[order], params=params, data=_moved(job.data, order))
+    moved = _on_own_grid(name, moved)
     np.testing.assert_array_equal(ROUNDERS[name].round(moved), codes[order])
 
 

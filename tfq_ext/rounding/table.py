@@ -11,7 +11,7 @@ from tfq_ext._table import Table
 from tfq_ext.errors import RecipeError
 from tfq_ext.rounding.layer_data import LayerData
 from tfq_ext.rounding.nearest import nearest
-from tfq_ext.spec import QParams, QSpec
+from tfq_ext.spec import QParams
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,10 @@ class Rounder:
         needs_data: False if it can work from the weight alone.
         doc: one line for `tfq recipes`.
         argument: default of the number in `name:number`; None: it takes none.
-        grid: (weight float32[C, n], spec, argument) -> the grid, where the rounder has one of its
-            own (ternary); None: the recipe's scales.
+        grid: of a job on the recipe's grid, the grid of the same spec that the rounder wants
+            (ternary); None: the recipe's.
+        bits: its codes need no more than these, whatever the recipe says; None: the recipe's.
+        note: (job, codes) -> words for the account on what came out; "" for none.
         trades: what it buys with output error ("zeros", "distinct values"); "": nothing.
 
     Laws (tests/contracts): codes lie in the grid; a fixed seed gives fixed bytes; permuting the
@@ -58,7 +60,9 @@ class Rounder:
     needs_data: bool
     doc: str
     argument: float | None = None
-    grid: Callable[[np.ndarray, QSpec, float | None], QParams] | None = None
+    grid: Callable[[Job], QParams] | None = None
+    bits: int | None = None
+    note: Callable[[Job, np.ndarray], str] | None = None
     trades: str = ""
 
 
