@@ -9,6 +9,8 @@ import numpy as np
 
 from tfq_ext._table import Table
 from tfq_ext.errors import RecipeError
+from tfq_ext.rounding.gpfq import gpfq, hard, soft, sparse_gpfq, stochastic_gpfq
+from tfq_ext.rounding.gptq import gptq
 from tfq_ext.rounding.layer_data import LayerData
 from tfq_ext.rounding.nearest import nearest
 from tfq_ext.spec import QParams
@@ -66,6 +68,24 @@ class Rounder:
     trades: str = ""
 
 
+def data_of(job: Job) -> LayerData:
+    """What the job knows of its layer's inputs; the caller keeps `Rounder.needs_data`."""
+    assert job.data is not None
+    return job.data
+
+
+def _sparse(job: Job) -> tuple[np.ndarray, QParams, LayerData, float]:
+    assert job.argument is not None
+    return job.weight, job.params, data_of(job), job.argument
+
+
+def share_of_zeros(job: Job, codes: np.ndarray) -> str:
+    """For the account: how sparse the weight is, and would be by nearest rounding."""
+    zero = np.asarray(job.params.zero_point).reshape(-1, 1)
+    found, plain = (np.mean(c == zero) for c in (codes, nearest(job.weight, job.params)))
+    return f"{found:.0%} zeros (nearest: {plain:.0%})"
+
+
 ROUNDERS: Table[Rounder] = Table(
     "rounder",
     {
@@ -73,6 +93,37 @@ ROUNDERS: Table[Rounder] = Table(
             lambda job: nearest(job.weight, job.params),
             needs_data=False,
             doc="each weight to its nearest code",
+        ),
+        "gptq": Rounder(
+            lambda job: gptq(job.weight, job.params, data_of(job)),
+            needs_data=True,
+            doc="errors paid back by the inputs to come (Cholesky factor of H), then descent",
+        ),
+        "gpfq": Rounder(
+            lambda job: gpfq(job.weight, job.params, data_of(job)),
+            needs_data=True,
+            doc="each code takes up the error that the inputs before it left",
+        ),
+        "sgpfq": Rounder(
+            lambda job: stochastic_gpfq(job.weight, job.params, data_of(job), job.seed),
+            needs_data=True,
+            doc="gpfq, rounding up or down by chance",
+        ),
+        "gpfq_soft": Rounder(
+            lambda job: sparse_gpfq(*_sparse(job), shrink=soft),
+            needs_data=True,
+            doc="gpfq for zeros: weights shrink by this many steps first (L1)",
+            argument=0.25,
+            note=share_of_zeros,
+            trades="zeros",
+        ),
+        "gpfq_hard": Rounder(
+            lambda job: sparse_gpfq(*_sparse(job), shrink=hard),
+            needs_data=True,
+            doc="gpfq for zeros: what lies within this many steps of 0 becomes 0 (L0)",
+            argument=1.0,
+            note=share_of_zeros,
+            trades="zeros",
         ),
     },
 )
