@@ -20,11 +20,12 @@ from tfq_ext.emit.verify import ReadBack, verify, verify_constants
 from tfq_ext.errors import DataError, StrictError, TfqWarning
 from tfq_ext.recipe import Recipe, load_recipe
 from tfq_ext.repair.contradiction import contradiction
-from tfq_ext.repair.layerwise import with_codes
+from tfq_ext.repair.layerwise import with_codes, with_constants
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import Choices, make_plan, op_choices
 from tfq_ext.repair.polish import JUDGES, polish
 from tfq_ext.repair.ranges import RangeChoice, choose_ranges, releases
+from tfq_ext.repair.rebuild import Rebuilt, rebuilder, wants_rebuild
 from tfq_ext.repair.trained import (
     UNTRAINED,
     Trained,
@@ -33,6 +34,7 @@ from tfq_ext.repair.trained import (
     trained_of,
     unranged,
 )
+from tfq_ext.repair.walks import Rebuild
 from tfq_ext.repair.watch import Watch
 from tfq_ext.repair.weights import Layer, WeightChoice, choose_weights, layers, worth_integers
 from tfq_ext.report.collect import account_of
@@ -215,8 +217,8 @@ def finish(
     draft = _choose(calibrated, recipe, choices, threads, show_progress)
     name = emitter_for(recipe.mode, draft.plan)
     options = {"activation": recipe.activations.spec} if name == "simulate" else {}
-    emitted = emit(name, model, draft.plan, **options)
-    read_back = _read_back(name, emitted, model, draft.plan)
+    emitted = emit(name, draft.model, draft.plan, **options)
+    read_back = _read_back(name, emitted, draft.model, draft.plan)
     stayed = _float_ops(emitted, draft.plan, calibrated) if EMITTERS[name].static else []
     if recipe.strict and stayed:
         raise StrictError(_too_much_float(stayed))
@@ -249,6 +251,7 @@ def _read_back(name: str, emitted: Emitted, model: Model, plan: Plan) -> ReadBac
 
 @dataclass(frozen=True)
 class _Draft:
+    model: Model  # the pivot, with corrected biases
     plan: Plan
     ranges: Sequence[RangeChoice]
     weights: Mapping[str, WeightChoice]
@@ -287,19 +290,24 @@ def _choose(
     judges = [owned(sample) for sample in held_back or ()] if held_back is not None else []
     watch = partial(progress, enabled=show_progress)
     trained = calibrated.trained or Trained()
-    ranges, used = _ranges(calibrated, recipe, choices, rows, judges, threads, watch)
+    rebuilt = Rebuilt()
+    ranges, used = _ranges(calibrated, recipe, choices, rows, rebuilt, judges, threads, watch)
     if recipe.needs_data:
         ranges += trained.rows(model, ranges)
     by_name = {name: row.range for row in ranges for name in row.tensors}
-    codes = trained.weights
-    weights = {} if recipe.mode == "fp16" else choose_weights(rows, by_name, recipe, codes)
+    codes, done = trained.weights, rebuilt.weights
+    rest = [row for row in rows if row.weight not in done]
+    weights = {} if recipe.mode == "fp16" else choose_weights(rest, by_name, recipe, codes) | done
     plan = _planned(calibrated, recipe, choices, ranges, weights)
+    repaired = with_constants(model, rebuilt.biases) if rebuilt.biases else model
     if not (judges and recipe.mode == "static" and any(row.noise for row in ranges)):
-        return _Draft(plan, ranges, weights, {}, used)
+        return _Draft(repaired, plan, ranges, weights, {}, used)
     room = max(JUDGES - len(judges), 0)
     more = [owned(s) for s in islice(calibrated.samples or (), room)] if room else []
-    final = polish(model, plan, ranges, judges, more=more, threads=threads, watch=watch)
-    return _Draft(final.plan, final.ranges, weights, final.tried, used)
+    final = polish(
+        model, plan, ranges, judges, more=more, repaired=repaired, threads=threads, watch=watch
+    )
+    return _Draft(repaired, final.plan, final.ranges, weights, final.tried, used)
 
 
 def _ranges(
@@ -307,16 +315,25 @@ def _ranges(
     recipe: Recipe,
     choices: Choices,
     rows: list[Layer],
+    rebuilt: Rebuilt,
     judges: Sequence[Sample],
     threads: int,
     watch: Watch,
 ) -> tuple[list[RangeChoice], frozenset[int]]:
-    """The range of every grid that was observed, on weights that are rounded already."""
+    """The range of every grid that was observed, on weights that are rounded already.
+
+    Weights whose rounding needs the quantized prefix are rounded on the way, into `rebuilt`.
+    """
     if calibrated.stats is None:
         return [], frozenset()
     model, trained = calibrated.pivot.model, calibrated.trained or Trained()
     seen = _observed(calibrated.stats)
     first_guess = choose_weights(rows, seen, recipe, trained.weights)
+    rebuild = None
+    if wants_rebuild(recipe, rows):
+        codes = trained.weights
+        more = [owned(sample) for sample in calibrated.samples or ()]
+        rebuild = Rebuild(lambda g: rebuilder(g, rows, seen, recipe, rebuilt, codes), more)
     return choose_ranges(
         model,
         calibrated.stats,
@@ -327,6 +344,7 @@ def _ranges(
         rounded=with_codes(model, {n: w.codes for n, w in first_guess.items()}),
         fixed=calibrated.fixed,
         trained=trained.ranges,
+        rebuild=rebuild,
         threads=threads,
         watch=watch,
     )

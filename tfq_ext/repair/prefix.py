@@ -16,7 +16,7 @@ from tfq_ext.repair.layerwise import Values, Walk
 from tfq_ext.spec import QParams, Range
 from tfq_ext.tflite.read import Graph
 
-Before = Callable[[Walk, int], None]
+Before = Callable[[Walk, int], None]  # see PrefixJudge
 FACTORS = (0.8, 0.9, 1.1, 1.25)  # neighbours of the winner that are tried too
 
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from tfq_ext.calibrate.choosers import AUTO, AUTO_CANDIDATES, parse
 from tfq_ext.calibrate.stats import Stats
-from tfq_ext.emit.patched.kernels import fixed_grid
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.auto import Trial, judge
+from tfq_ext.repair.drafts import Draft, producer_code
 from tfq_ext.repair.ends import ends
-from tfq_ext.repair.layerwise import Values, walkable
+from tfq_ext.repair.layerwise import walkable
 from tfq_ext.repair.pooled import Pooled
-from tfq_ext.repair.prefix import PrefixJudge, judges_that_fit
+from tfq_ext.repair.walks import Rebuild, Walks
 from tfq_ext.repair.watch import Watch, unwatched
 from tfq_ext.samples.spec import Sample
-from tfq_ext.spec import INT8_ACTIVATION, INT16_ACTIVATION, NO_RANGE, QParams, QSpec, Range
+from tfq_ext.spec import INT8_ACTIVATION, INT16_ACTIVATION, NO_RANGE, QSpec, Range
 from tfq_ext.tflite.facts import FIXED_OUTPUT
 from tfq_ext.tflite.grids import Grid, shared_grids
 from tfq_ext.tflite.read import Graph, Model
-from tfq_ext.tflite.run import input_tensors
 
 FLOAT = "float"  # as a calibrator: no range, so that the tensor is not quantized
 TRAINED = "trained"  # as a calibrator: by quantization-aware training
@@ -78,24 +75,6 @@ class Release:
     share: float
 
 
-@dataclass
-class _Draft:
-    """A grid on its way to a RangeChoice."""
-
-    graph: Graph
-    grid: Grid
-    dist: Pooled
-    calibrator: str
-    range: Range | None
-    names: list[str]
-    spec: QSpec
-    trial: Trial | None = None
-    noise: dict[str, float] = field(default_factory=dict)
-
-    def settle(self, calibrator: str, chosen: Range) -> None:
-        self.calibrator, self.range = calibrator, chosen
-
-
 def choose_ranges(
     pivot: Model,
     stats: Stats,
@@ -107,6 +86,7 @@ def choose_ranges(
     rounded: Model | None = None,
     fixed: Mapping[str, Range] | None = None,
     trained: Mapping[str, Range] | None = None,
+    rebuild: Rebuild | None = None,
     threads: int = 2,
     watch: Watch = unwatched,
 ) -> tuple[list[RangeChoice], frozenset[int]]:
@@ -122,6 +102,7 @@ def choose_ranges(
         rounded: the pivot with rounded weights, for the quantized prefix.
         fixed: tensor name -> range that is known (exact input quantization).
         trained: tensor name -> range from quantization-aware training; no rule overrides it.
+        rebuild: rounds weights on the way, see `Rebuild`; it changes `rounded`.
         threads: for LiteRT.
         watch: wraps loops over samples and grids, for a progress bar.
 
@@ -133,18 +114,26 @@ def choose_ranges(
     open_ = [d for d in drafts if d.trial is not None]
     on_prefix = [d for d in open_ if len(d.grid.sources) == 1 and walkable(d.graph)]
     _judge_apart(pivot, [d for d in open_ if d not in on_prefix], held_back, threads, watch)
-    if on_prefix and held_back:
-        _judge_on_prefix(pivot, rounded or pivot, drafts, on_prefix, held_back, threads, watch)
+    here = on_prefix if held_back else []
+    _settle([d for d in drafts if d not in here])
+    if here or rebuild:
+        walks = Walks(pivot, rounded or pivot, held_back, rebuild, threads, watch)
+        walks.judge(drafts, here)
+    _settle(drafts)
+    return [_choice(d, stats) for d in drafts], used
+
+
+def _settle(drafts: Iterable[Draft]) -> None:
+    """Where there is nothing to choose or nobody to judge, the calibrator alone decides."""
     for draft in drafts:
-        if draft.range is None:  # nothing to choose, or nobody to judge
+        if draft.range is None:
             name = "minmax" if draft.calibrator == AUTO else draft.calibrator
             draft.settle(name, parse(name).choose(draft.dist, draft.spec))
-    return [_choice(d, stats) for d in drafts], used
 
 
 def _judge_apart(
     pivot: Model,
-    drafts: Sequence[_Draft],
+    drafts: Sequence[Draft],
     samples: Sequence[Sample],
     threads: int,
     watch: Watch,
@@ -162,54 +151,6 @@ def _judge_apart(
         draft.settle(trial.names[trial.best], trial.ranges[trial.best])
 
 
-def _judge_on_prefix(
-    pivot: Model,
-    rounded: Model,
-    drafts: Sequence[_Draft],
-    open_: Sequence[_Draft],
-    held_back: Sequence[Sample],
-    threads: int,
-    watch: Watch,
-) -> None:
-    by_trial = {id(d.trial): d for d in open_}
-    for graph in {id(d.graph): d.graph for d in open_}.values():
-        feeds = _feeds(pivot, graph, held_back)[: judges_that_fit(graph)]
-        mine = [d for d in drafts if d.graph is graph]
-        trials = {d.grid.sources[0]: d.trial for d in mine if id(d.trial) in by_trial and d.trial}
-        if not feeds:
-            continue
-        grids = {t: g for d in mine if id(d.trial) not in by_trial for t, g in _decided(d)}
-        judges = PrefixJudge(
-            graph, rounded.graphs[graph.index], feeds, trials, grids, threads=threads
-        )
-        for trial, name, chosen, noise in watch(
-            judges.run(), label="choosing ranges", total=len(trials)
-        ):
-            draft = by_trial[id(trial)]
-            draft.noise = {name: noise}
-            draft.settle(name, chosen)
-
-
-def _decided(draft: _Draft) -> Iterator[tuple[int, QParams]]:
-    """Grids that the prefix must honour: prescribed, fixed by a rule, or judged apart."""
-    code = _producer_code(draft.graph, draft.grid.tensors[0])
-    grid = fixed_grid(code, "int8")
-    if grid is None:
-        grid = QParams.from_range(
-            draft.spec, draft.range or Range.of(draft.dist.min, draft.dist.max)
-        )
-    return ((t, grid) for t in draft.grid.tensors)
-
-
-def _feeds(pivot: Model, graph: Graph, samples: Iterable[Sample]) -> list[Values]:
-    rows = []
-    for sample in samples:
-        if pivot.graph_of(sample.signature or None) is graph:
-            names = input_tensors(pivot, sample.signature or None)
-            rows.append({t: np.asarray(sample.inputs[n]) for n, t in names.items()})
-    return rows
-
-
 @dataclass(frozen=True)
 class _Known:
     """Ranges that nobody has to choose."""
@@ -225,7 +166,7 @@ def _drafts(
     known: _Known,
     judged: Stats | None = None,
     int16: frozenset[str] | None = None,
-) -> tuple[list[_Draft], frozenset[int]]:
+) -> tuple[list[Draft], frozenset[int]]:
     drafts, used = [], frozenset[int]()
     positions = ends(pivot)
     for graph in pivot.graphs:
@@ -239,7 +180,7 @@ def _drafts(
             if calibrator == FLOAT:
                 continue
             spec = _spec(graph, grid, recipe, int16)
-            draft = _Draft(graph, grid, dist, calibrator, chosen, names, spec)
+            draft = Draft(graph, grid, dist, calibrator, chosen, names, spec)
             _open_question(draft, _pooled(judged, graph, grid))
             drafts.append(draft)
     return drafts, used
@@ -252,7 +193,7 @@ def _pooled(stats: Stats | None, graph: Graph, grid: Grid) -> Pooled | None:
     return Pooled.of(parts) if parts else None
 
 
-def _open_question(draft: _Draft, judged: Pooled | None) -> None:
+def _open_question(draft: Draft, judged: Pooled | None) -> None:
     """Give `auto` its candidates; 16 bits need none."""
     if draft.range is not None or draft.calibrator != AUTO:
         return
@@ -299,7 +240,7 @@ def _asked(
     choices = [
         recipe.for_tensor(
             graph.name(t),
-            _producer_code(graph, t),
+            producer_code(graph, t),
             positions.get(graph.name(t), frozenset()),
             is_output=t in outputs,
         )
@@ -311,14 +252,9 @@ def _asked(
     return speaker.calibrator, speaker.range, rules
 
 
-def _producer_code(graph: Graph, tensor: int) -> str:
-    k = graph.producer.get(tensor)
-    return "" if k is None else graph.code(graph.ops[k])
-
-
-def _trial(draft: _Draft, judged: Pooled | None) -> Trial | None:
+def _trial(draft: Draft, judged: Pooled | None) -> Trial | None:
     """Distinct candidates; None where there is nothing to choose (one value, prescribed grid)."""
-    if _producer_code(draft.graph, draft.grid.tensors[0]) in FIXED_OUTPUT:
+    if producer_code(draft.graph, draft.grid.tensors[0]) in FIXED_OUTPUT:
         return None
     found: dict[tuple[float, float], tuple[str, Range]] = {}
     spec = draft.spec
@@ -332,7 +268,7 @@ def _trial(draft: _Draft, judged: Pooled | None) -> Trial | None:
     return Trial(draft.graph, draft.grid, spec, ranges, names, tightest)
 
 
-def _choice(draft: _Draft, stats: Stats) -> RangeChoice:
+def _choice(draft: Draft, stats: Stats) -> RangeChoice:
     graph, trial = draft.graph, draft.trial
     assert draft.range is not None
     own = {

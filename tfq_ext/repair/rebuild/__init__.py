@@ -5,6 +5,6 @@ matching  biases that bring the mean of each output channel back
 rebuild   the hook of the walk that does both for every layer
 """
 
-from tfq_ext.repair.rebuild.rebuild import Rebuilder, Rebuilt
+from tfq_ext.repair.rebuild.rebuild import Rebuilder, Rebuilt, rebuilder, wants_rebuild
 
-__all__ = ["Rebuilder", "Rebuilt"]
+__all__ = ["Rebuilder", "Rebuilt", "rebuilder", "wants_rebuild"]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfq_ext.recipe import Recipe
 from tfq_ext.repair.layerwise import Walk
 from tfq_ext.repair.rebuild.matching import correctable, match
 from tfq_ext.repair.rebuild.moments import Wanted, layer_data, pooled_source, readable
-from tfq_ext.repair.weights import Layer, WeightChoice
-from tfq_ext.rounding import LayerData
+from tfq_ext.repair.weights import Layer, WeightChoice, choose_weight
+from tfq_ext.rounding import LayerData, parse_rounder
+from tfq_ext.spec import Range
+from tfq_ext.tflite.read import Graph
 
 Choose = Callable[[Layer, LayerData], WeightChoice]
 
@@ -27,6 +30,54 @@ class Rebuilt:
 
     weights: dict[str, WeightChoice] = field(default_factory=dict)
     biases: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def wants_rebuild(recipe: Recipe, rows: Sequence[Layer]) -> bool:
+    """Whether some weight is rounded on its layer's inputs, or biases are corrected."""
+    if not recipe.needs_data:
+        return False
+    return recipe.bias == "match" or any(_on_data(layer) for layer in rows)
+
+
+def _on_data(layer: Layer) -> bool:
+    return layer.choice.weight_scale == "output" or parse_rounder(layer.choice.rounding).needs_data
+
+
+def rebuilder(
+    graph: Graph,
+    rows: Sequence[Layer],
+    ranges: Mapping[str, Range],
+    recipe: Recipe,
+    into: Rebuilt,
+    trained: Container[str] = (),
+) -> Rebuilder | None:
+    """For one subgraph; None where it has no layers to rebuild.
+
+    Args:
+        graph: of the pivot.
+        rows: from `layers`.
+        ranges: observed, for the floor under the scales of near-dead channels.
+        recipe: seed, bias.
+        into: where choices go.
+        trained: constants whose codes are prescribed.
+    """
+    index = {id(op): k for k, op in enumerate(graph.ops)}
+    mine = {
+        index[id(layer.op)]: layer
+        for layer in rows
+        if layer.graph is graph and not layer.choice.keep_float and layer.weight not in trained
+    }
+    if not mine:
+        return None
+    half = {name: r.scaled(0.5) for name, r in ranges.items()}  # ranges may be clipped later
+    learns = any(layer.choice.rounding.startswith("adaround") for layer in mine.values())
+    return Rebuilder(
+        mine,
+        lambda layer, data: choose_weight(layer, half, recipe, data),
+        wanted=Wanted(patches=learns, seed=recipe.seed),
+        correct=recipe.bias == "match",
+        into=into,
+    )
 
 
 class Rebuilder:
