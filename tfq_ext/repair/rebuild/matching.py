@@ -57,14 +57,16 @@ def _means(
     bench: Bench, feeds: list[Values], lo: float, hi: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean of each output channel, and the share of its values that the activation lets through."""
-    total: np.ndarray | float = 0.0
-    inside: np.ndarray | float = 0.0
-    count = 0
-    for values in feeds:
-        bench.set({t: values[t] for t in bench.feeds})
-        y = bench.run()
-        flat = y.reshape(-1, y.shape[-1])
-        total = total + flat.sum(axis=0, dtype=np.float64)
-        inside = inside + ((flat > lo) & (flat < hi)).sum(axis=0)
-        count += len(flat)
-    return np.asarray(total) / count, np.asarray(inside) / count
+    sums = [_sums(bench, values, lo, hi) for values in feeds]
+    count = sum(n for *_, n in sums)
+    total, inside = (np.sum([row[k] for row in sums], axis=0) for k in (0, 1))
+    return total / count, inside / count
+
+
+def _sums(bench: Bench, values: Values, lo: float, hi: float) -> tuple[np.ndarray, np.ndarray, int]:
+    """Sum and count inside (lo, hi) of each channel, number of positions; for one sample."""
+    bench.set({t: values[t] for t in bench.feeds})
+    y = bench.run()
+    flat = y.reshape(-1, y.shape[-1])
+    inside = ((flat > lo) & (flat < hi)).sum(axis=0, dtype=np.float64)
+    return flat.sum(axis=0, dtype=np.float64), inside, len(flat)
