@@ -9,32 +9,15 @@ import numpy as np
 
 from tfq_ext._table import Table
 from tfq_ext.errors import RecipeError
+from tfq_ext.rounding.a2q import a2q, a2q_grid, accumulator_bits
 from tfq_ext.rounding.gpfq import gpfq, hard, soft, sparse_gpfq, stochastic_gpfq
 from tfq_ext.rounding.gptq import gptq
+from tfq_ext.rounding.job import Job
 from tfq_ext.rounding.layer_data import LayerData
 from tfq_ext.rounding.nearest import nearest
+from tfq_ext.rounding.shared import shared
+from tfq_ext.rounding.ternary import by_channel, by_group, ternary_codes, ternary_grid
 from tfq_ext.spec import QParams
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One weight to round.
-
-    Args:
-        weight: float32[C, n], a row an output channel (`to_rows`).
-        params: the grid, its axis 0 or None.
-        data: of the layer's inputs; None where there are none.
-        seed: of rounders that draw.
-        argument: the number behind the rounder's name in a recipe ("gpfq_soft:0.1").
-        taps: kernel positions: a row is taps x input channels, a tap's channels side by side.
-    """
-
-    weight: np.ndarray
-    params: QParams
-    data: LayerData | None = None
-    seed: int = 0
-    argument: float | None = None
-    taps: int = 1
 
 
 @dataclass(frozen=True)
@@ -86,6 +69,34 @@ def share_of_zeros(job: Job, codes: np.ndarray) -> str:
     return f"{found:.0%} zeros (nearest: {plain:.0%})"
 
 
+def ternary_zeros(job: Job, codes: np.ndarray) -> str:
+    """For the account: how many weights are left out."""
+    return f"ternary, {np.mean(job.whole(codes) == 0):.0%} zeros"
+
+
+def ternary_groups(job: Job, codes: np.ndarray) -> str:
+    """The same, and that LiteRT's kernels know nothing of groups."""
+    return (
+        f"{ternary_zeros(job, codes)}; group scales are whole steps of the channel's: LiteRT's "
+        "kernels have no scale of a group, and multiply each weight"
+    )
+
+
+def _ternary_groups(doc: str, two_sided: bool = False) -> Rounder:
+    def grid(job: Job) -> QParams:
+        return ternary_grid(job, by_group(job, two_sided=two_sided), job.params.spec.qmax)
+
+    return Rounder(
+        lambda job: ternary_codes(job, by_group(job, two_sided=two_sided)),
+        needs_data=False,
+        doc=doc,
+        argument=4,
+        grid=grid,
+        note=ternary_groups,
+        trades="ternary codes",
+    )
+
+
 ROUNDERS: Table[Rounder] = Table(
     "rounder",
     {
@@ -124,6 +135,34 @@ ROUNDERS: Table[Rounder] = Table(
             argument=1.0,
             note=share_of_zeros,
             trades="zeros",
+        ),
+        "twn": Rounder(
+            lambda job: ternary_codes(job, by_channel(job)),
+            needs_data=False,
+            doc="ternary: -1, 0, 1 times a scale a channel, stored in 4 bits",
+            grid=lambda job: ternary_grid(job, by_channel(job), steps=1),
+            bits=2,
+            note=ternary_zeros,
+            trades="ternary codes",
+        ),
+        "fgq": _ternary_groups("ternary in groups of this many input channels (0: all of them)"),
+        "fgq_two": _ternary_groups("fgq, negative weights with a scale of their own", True),
+        "shared": Rounder(
+            shared,
+            needs_data=False,
+            doc="at most this many distinct codes in a tensor, so that the file zips well",
+            argument=16,
+            note=lambda job, codes: f"{np.unique(codes).size} distinct codes",
+            trades="distinct values",
+        ),
+        "a2q": Rounder(
+            a2q,
+            needs_data=False,
+            doc="codes that cannot overflow an accumulator of this many bits",
+            argument=16,
+            grid=a2q_grid,
+            note=lambda job, codes: f"at most {accumulator_bits(job, codes)} accumulator bits",
+            trades="accumulator bits",
         ),
     },
 )
