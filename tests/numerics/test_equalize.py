@@ -10,7 +10,6 @@ from tfq_ext.numerics.equalize import (
     Block,
     Bounds,
     cap_bounds,
-    chain_scales,
     equalize_blocks,
     limit_bounds,
     scaled,
@@ -60,6 +59,13 @@ def _run(net, x, f=lambda x: np.maximum(x, 0)):
             y[n * o + m] += w[t, k, n, m] * x[n * i + k]
         x = f(y) if name != "dense" else y
     return x
+
+
+def chain_scales(ranges):
+    """The scales between layers of given ranges, each channel to itself."""
+    names = "abcd"[: len(ranges)]
+    blocks = {name: Block.of(r[None, None, :, None]) for name, r in zip(names, ranges, strict=True)}
+    return list(equalize_blocks(blocks, [names]).scales.values())
 
 
 def test_two_layers_have_the_closed_form():
