@@ -195,20 +195,33 @@ class _State:
             if not self.loops[k]:
                 self.writers[network.nodes[layer.outputs[0]]].append(k)
                 self.readers[network.nodes[layer.inputs[0]]].append(k)
-        self.reach = self._reach()
+        self.extents = self._extents()
         self.active = [
             n for n, members in enumerate(self.members) if (self.low < self.high)[members].any()
         ]
 
-    def _reach(self) -> np.ndarray:
-        """log of a channel's activations over its tensor's, mean over tensors; NaN: unknown."""
-        total, seen = np.zeros(len(self.x)), np.zeros(len(self.x))
+    def _extents(self) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+        """node -> (places of variables, log of the greatest |x| of their channels) a tensor."""
+        found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in self.members]
         for extent in self.network.extents:
             largest = np.zeros(len(self.x))
             np.maximum.at(largest, extent.variables, extent.largest)
-            alive = largest > 0
-            total[alive] += np.log(largest[alive] / largest.max(initial=1e-300))
-            seen += alive
+            alive = np.flatnonzero(largest)
+            if alive.size:
+                node = int(self.network.nodes[alive[0]])
+                found[node].append((self.place[alive], np.log(largest[alive])))
+        return found
+
+    def reach(self, n: int) -> np.ndarray:
+        """log of how far each channel would reach at f = 1, over how far its tensor reaches now.
+
+        Mean over tensors; NaN: unknown, or no activation at all.
+        """
+        x = self.x[self.members[n]]
+        total, seen = np.zeros((2, len(x)))
+        for places, logs in self.extents[n]:
+            total[places] += logs - (logs - x[places]).max()
+            seen[places] += 1
         return np.where(seen > 0, total / np.maximum(seen, 1), np.nan)
 
     def sweep(self, rule: Rule) -> float:
@@ -327,14 +340,14 @@ def _by_weights(state: _State, n: int) -> np.ndarray:
 
 def _by_activations(state: _State, n: int) -> np.ndarray:
     """Every channel as far as the farthest one reaches now."""
-    x, reach = state.x[state.members[n]], state.reach[state.members[n]]
+    x, reach = state.x[state.members[n]], state.reach(n)
     known = np.isfinite(reach)
     return np.where(known, reach - (reach - x)[known].max(initial=-np.inf), x)
 
 
 def _by_both(state: _State, n: int) -> np.ndarray:
     """As `_by_activations` where only diagonal layers read; the farthest channel stays there."""
-    x, reach = state.x[state.members[n]], state.reach[state.members[n]]
+    x, reach = state.x[state.members[n]], state.reach(n)
     weights = state.read(n, diagonal=False) - x
     known = np.isfinite(reach) & np.isfinite(weights)
     if not known.any():
