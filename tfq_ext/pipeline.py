@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tfq_ext.calibrate.stats import Stats
 from tfq_ext.emit.emitters import EMITTERS, emit, emitter_for
 from tfq_ext.emit.islands import FloatOp, float_ops
 from tfq_ext.emit.plan import Plan
@@ -19,62 +17,32 @@ from tfq_ext.emit.to_float import Pivot, to_float
 from tfq_ext.emit.verify import ReadBack, verify, verify_constants
 from tfq_ext.errors import DataError, StrictError, TfqWarning
 from tfq_ext.recipe import Recipe, load_recipe
+from tfq_ext.repair.calibrated import Calibrated
+from tfq_ext.repair.choosing import choose
 from tfq_ext.repair.contradiction import contradiction
-from tfq_ext.repair.layerwise import with_codes, with_constants
 from tfq_ext.repair.observe import observe
-from tfq_ext.repair.planning import Choices, make_plan, op_choices
-from tfq_ext.repair.polish import JUDGES, polish
-from tfq_ext.repair.ranges import RangeChoice, choose_ranges, releases
-from tfq_ext.repair.rebuild import Rebuilt, rebuilder, wants_rebuild
+from tfq_ext.repair.planning import op_choices
+from tfq_ext.repair.ranges import releases
+from tfq_ext.repair.reference import Reference
 from tfq_ext.repair.trained import (
     UNTRAINED,
-    Trained,
-    is_operand,
     trained_notes,
     trained_of,
     unranged,
 )
-from tfq_ext.repair.walks import Rebuild
-from tfq_ext.repair.watch import Watch
-from tfq_ext.repair.weights import Layer, WeightChoice, choose_weights, layers, worth_integers
+from tfq_ext.repair.variants import variants
 from tfq_ext.report.collect import account_of
 from tfq_ext.result import Provenance, Result
 from tfq_ext.samples import Preprocess, Samples, open_samples, owned, progress
-from tfq_ext.samples.spec import Sample
-from tfq_ext.spec import Range
 from tfq_ext.tflite import passes
 from tfq_ext.tflite.inputs import input_specs, pixel_ranges
 from tfq_ext.tflite.passes import PASSES
 from tfq_ext.tflite.read import Model
 
 ON_DISK = 32 << 30  # bytes that samples of a stream may take there
+EQUALIZED = "channels of a tensor scaled between the layers before and after it"
 JUDGES_AT_LEAST = 8  # samples held back; two or three choose by chance
 JUDGES_AT_MOST = 64  # they are kept in memory, and more of them decide nothing else
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """A rewritten pivot with its statistics; several recipes may be finished from one.
-
-    Args:
-        pivot: float model after the passes.
-        rewritten: pass -> tensors that it touched.
-        stats: of all samples; None where the recipe needs none.
-        judged: of the held-back samples alone.
-        samples: those that are not held back.
-        held_back: samples that judge `auto`'s candidates.
-        fixed: input tensor -> range known from the preprocessing.
-        trained: what fake quantization in the model prescribes; None without it.
-    """
-
-    pivot: Pivot
-    rewritten: Mapping[str, Sequence[str]]
-    stats: Stats | None = None
-    judged: Stats | None = None
-    samples: Samples | None = None
-    held_back: Samples | None = None
-    fixed: Mapping[str, Range] = field(default_factory=dict)
-    trained: Trained | None = None
 
 
 def quantize(
@@ -209,12 +177,41 @@ def finish(
 ) -> Result:
     """Choose, emit, read back, account: everything after observation.
 
+    Where the recipe asks for several ways (`equalize`, `at_least`), all are made and the one whose
+    outputs on the held-back samples are nearest to float is returned.
+
     Raises:
         StrictError, EmissionError: as `quantize`.
     """
+    watch = partial(progress, enabled=show_progress)
+    ways = list(variants(calibrated, recipe, threads=threads, watch=watch))
+    made = {
+        name: finish_one(start(), one, threads=threads, show_progress=show_progress)
+        for name, start, one in (ways if calibrated.held_back is not None else ways[:1])
+    }
+    if len(made) == 1:
+        (result,) = made.values()
+        return replace(result, recipe=recipe)
+    judges = [owned(sample) for sample in calibrated.held_back or ()]
+    reference = Reference(calibrated.pivot.model.to_bytes(), judges, threads=threads)
+    scores = {name: reference.sqnr(result.content) for name, result in made.items()}
+    best = max(scores, key=lambda name: scores[name])
+    account = made[best].account
+    tried = {**account.end_to_end, **scores}
+    return replace(made[best], recipe=recipe, account=replace(account, end_to_end=tried))
+
+
+def finish_one(
+    calibrated: Calibrated,
+    recipe: Recipe,
+    *,
+    threads: int = 2,
+    show_progress: bool | None = None,
+) -> Result:
+    """One file, whatever else the recipe wants to compare."""
     model = calibrated.pivot.model
     choices = op_choices(model, recipe)
-    draft = _choose(calibrated, recipe, choices, threads, show_progress)
+    draft = choose(calibrated, recipe, choices, threads, show_progress)
     name = emitter_for(recipe.mode, draft.plan)
     options = {"activation": recipe.activations.spec} if name == "simulate" else {}
     emitted = emit(name, draft.model, draft.plan, **options)
@@ -249,111 +246,6 @@ def _read_back(name: str, emitted: Emitted, model: Model, plan: Plan) -> ReadBac
     return verify_constants(emitted.content, plan, unused)
 
 
-@dataclass(frozen=True)
-class _Draft:
-    model: Model  # the pivot, with corrected biases
-    plan: Plan
-    ranges: Sequence[RangeChoice]
-    weights: Mapping[str, WeightChoice]
-    tried: Mapping[str, float]
-    used: frozenset[int]
-
-
-def _planned(
-    calibrated: Calibrated,
-    recipe: Recipe,
-    choices: Choices,
-    ranges: Sequence[RangeChoice],
-    weights: Mapping[str, WeightChoice],
-) -> Plan:
-    """The plan, with trained operands that belong to no layer (constants of ADD and MUL)."""
-    plan = make_plan(calibrated.pivot.model, recipe, choices, ranges, weights)
-    trained = calibrated.trained
-    if trained is None or recipe.mode != "static":
-        return plan
-    graphs = [g for g in calibrated.pivot.model.graphs if g.is_entry]
-    operands = {n: c for n, c in trained.weights.items() if any(is_operand(g, n) for g in graphs)}
-    return replace(plan, weights={**operands, **plan.weights}, int16=plan.int16 | trained.int16)
-
-
-def _choose(
-    calibrated: Calibrated,
-    recipe: Recipe,
-    choices: Choices,
-    threads: int,
-    show_progress: bool | None,
-) -> _Draft:
-    """Ranges, then weights on them, then a second look at the ranges on the emitted file."""
-    model, held_back = calibrated.pivot.model, calibrated.held_back
-    rows = layers(model, choices.ops, lookups=recipe.mode in ("dynamic", "weight_only"))
-    rows = [row for row in rows if worth_integers(row, recipe.mode)]
-    judges = [owned(sample) for sample in held_back or ()] if held_back is not None else []
-    watch = partial(progress, enabled=show_progress)
-    trained = calibrated.trained or Trained()
-    rebuilt = Rebuilt()
-    ranges, used = _ranges(calibrated, recipe, choices, rows, rebuilt, judges, threads, watch)
-    if recipe.needs_data:
-        ranges += trained.rows(model, ranges)
-    by_name = {name: row.range for row in ranges for name in row.tensors}
-    codes, done = trained.weights, rebuilt.weights
-    rest = [row for row in rows if row.weight not in done]
-    weights = {} if recipe.mode == "fp16" else choose_weights(rest, by_name, recipe, codes) | done
-    plan = _planned(calibrated, recipe, choices, ranges, weights)
-    repaired = with_constants(model, rebuilt.biases) if rebuilt.biases else model
-    if not (judges and recipe.mode == "static" and any(row.noise for row in ranges)):
-        return _Draft(repaired, plan, ranges, weights, {}, used)
-    room = max(JUDGES - len(judges), 0)
-    more = [owned(s) for s in islice(calibrated.samples or (), room)] if room else []
-    final = polish(
-        model, plan, ranges, judges, more=more, repaired=repaired, threads=threads, watch=watch
-    )
-    return _Draft(repaired, final.plan, final.ranges, weights, final.tried, used)
-
-
-def _ranges(
-    calibrated: Calibrated,
-    recipe: Recipe,
-    choices: Choices,
-    rows: list[Layer],
-    rebuilt: Rebuilt,
-    judges: Sequence[Sample],
-    threads: int,
-    watch: Watch,
-) -> tuple[list[RangeChoice], frozenset[int]]:
-    """The range of every grid that was observed, on weights that are rounded already.
-
-    Weights whose rounding needs the quantized prefix are rounded on the way, into `rebuilt`.
-    """
-    if calibrated.stats is None:
-        return [], frozenset()
-    model, trained = calibrated.pivot.model, calibrated.trained or Trained()
-    seen = _observed(calibrated.stats)
-    first_guess = choose_weights(rows, seen, recipe, trained.weights)
-    rebuild = None
-    if wants_rebuild(recipe, rows):
-        codes = trained.weights
-        more = [owned(sample) for sample in calibrated.samples or ()]
-        rebuild = Rebuild(lambda g: rebuilder(g, rows, seen, recipe, rebuilt, codes), more)
-    return choose_ranges(
-        model,
-        calibrated.stats,
-        recipe,
-        held_back=judges,
-        judged=calibrated.judged,
-        int16=choices.int16 | trained.int16,
-        rounded=with_codes(model, {n: w.codes for n, w in first_guess.items()}),
-        fixed=calibrated.fixed,
-        trained=trained.ranges,
-        rebuild=rebuild,
-        threads=threads,
-        watch=watch,
-    )
-
-
-def _observed(stats: Stats) -> dict[str, Range]:
-    return {n: Range.of(t.min, t.max) for n, t in stats.items() if t.histogram.total}
-
-
 def _split(samples: Samples, recipe: Recipe) -> tuple[Samples, Samples | None]:
     """Calibration samples, and those held back to judge `auto`'s choices (none otherwise)."""
     if not (recipe.uses_auto and recipe.hold_back) or recipe.activations.bits == 16:
@@ -384,7 +276,8 @@ def _notes(calibrated: Calibrated, recipe: Recipe, used: frozenset[int]) -> list
     """What happened on the way that a person should read."""
     rows = [Note("model", "", sentence) for sentence in calibrated.pivot.notes]
     for name, tensors in calibrated.rewritten.items():
-        rows.append(Note("pass", "", f"{PASSES[name].doc}: {len(tensors)} times"))
+        what = EQUALIZED if name == "equalize" else PASSES[name].doc
+        rows.append(Note("pass", "", f"{what}: {len(tensors)} times"))
     if calibrated.samples is not None:
         rows += [Note("samples", "", sentence) for sentence in calibrated.samples.notes]
     if calibrated.trained is not None:

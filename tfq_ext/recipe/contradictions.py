@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from tfq_ext.recipe.model import Recipe
 
 _CALIBRATION = ("activations", "calibrator", "output_calibrator", "hold_back", "strict")
+_REPAIR = ("bias", "equalize", "at_least")
 
 # Mode -> fields that it never reads. Setting one is an error, not a note: who writes
 # `calibrator` next to fp16 expects something to happen.
 UNREAD: dict[str, tuple[str, ...]] = {
     "static": ("weights.symmetric",),
-    "dynamic": ("weights.symmetric", "bias", *_CALIBRATION),
-    "weight_only": ("weights.symmetric", "bias", *_CALIBRATION),
-    "fp16": ("weights", "bias", *_CALIBRATION),
-    "simulate": ("strict",),
+    "dynamic": ("weights.symmetric", *_REPAIR, *_CALIBRATION),
+    "weight_only": ("weights.symmetric", *_REPAIR, *_CALIBRATION),
+    "fp16": ("weights", *_REPAIR, *_CALIBRATION),
+    "simulate": ("strict", "at_least"),
 }
 _WHY = {
     "static": "kernels take symmetric weights only; use mode = 'simulate'",

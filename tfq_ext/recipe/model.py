@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from tfq_ext.recipe import text
 from tfq_ext.recipe.contradictions import contradictions
@@ -63,6 +63,9 @@ class Recipe(RecipeModel):
         relu6: "relu" replaces ReLU6 by ReLU, which changes the float model.
         bias: "match" corrects biases so that each channel's mean is the float network's, layer by
             layer after the activation.
+        equalize: scale channels between layers so that they use their grids alike; "try" makes
+            the file both ways and keeps the one that is nearer to float on held-back samples.
+        at_least: name of a preset that is made as well, and kept if it is nearer to float there.
         strict: an op left float is an error, not a row in the account.
         seed: of everything random.
         hold_back: share of the samples (0 to 0.5) that judges choices and makes none.
@@ -80,6 +83,8 @@ class Recipe(RecipeModel):
     output_type: IoType = "float32"
     relu6: Literal["keep", "relu"] = "keep"
     bias: Literal["keep", "match"] = "keep"
+    equalize: Literal["off", "on", "try"] = "off"
+    at_least: StrictStr | None = None
     strict: StrictBool = False
     seed: Annotated[StrictInt, Field(ge=0)] = 0
     hold_back: Annotated[float, Field(strict=True, ge=0.0, le=0.5)] = 0.2

@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from tfq_ext.emit.emitters import emit, emitter_for
 from tfq_ext.emit.plan import Plan
-from tfq_ext.numerics.metrics import SqnrAccumulator
 from tfq_ext.repair.prefix import best_neighbour
 from tfq_ext.repair.ranges import RangeChoice
+from tfq_ext.repair.reference import Reference
 from tfq_ext.repair.watch import Watch, unwatched
 from tfq_ext.samples.spec import Sample
 from tfq_ext.spec import Range
 from tfq_ext.tflite.read import Model
-from tfq_ext.tflite.runner import Runner
 
 GRIDS = 12  # the noisiest; on MobileNetV2 the next 18 gained 0.06 dB more
 MAX_TRIES = 120
@@ -130,41 +127,14 @@ class Score:
         *,
         repaired: Model | None = None,
     ):
-        self._emitted, self._samples, self._threads = repaired or pivot, samples, threads
+        self._emitted = repaired or pivot
         # XNNPACK runs no 4-bit kernels: the same codes stored as int8 are judged 20 times faster.
         weights = {name: replace(w, stored="int8") for name, w in plan.weights.items()}
         self._plan = replace(plan, weights=weights, input_type="float32", output_type="float32")
-        content = pivot.to_bytes()
-        self.size = len(content)
-        self._wanted = self._outputs(content)
+        self._reference = Reference(pivot.to_bytes(), samples, threads=threads)
+        self.size = self._reference.size
 
     def __call__(self, ranges: Mapping[str, Range]) -> float:
         """Emit with these ranges by tensor name and run; mean over the outputs, dB."""
         plan = replace(self._plan, ranges=ranges)
-        content = emit(emitter_for("static", plan), self._emitted, plan).content
-        got = self._outputs(content)
-        values = []
-        for name in self._wanted:
-            total = SqnrAccumulator()
-            for wanted, found in zip(self._wanted[name], got[name], strict=True):
-                if wanted.shape != found.shape or not np.all(np.isfinite(wanted)):
-                    continue  # the float model itself gives no number to come near to
-                if not np.all(np.isfinite(found)):
-                    return float("-inf")
-                total = total.add(wanted, found)
-            values.append(total.value)
-        finite = [v for v in values if np.isfinite(v)]
-        return float(np.mean(finite)) if finite else float("inf")
-
-    def _outputs(self, content: bytes) -> dict[tuple[str, str], list[np.ndarray]]:
-        """(signature, output) -> one array a sample; float outputs only."""
-        runners: dict[str, Runner] = {}
-        rows: dict[tuple[str, str], list[np.ndarray]] = {}
-        for sample in self._samples:
-            key = sample.signature
-            if key not in runners:
-                runners[key] = Runner(content, threads=self._threads, signature=key or None)
-            for name, value in runners[key](sample.inputs).items():
-                if value.dtype == np.float32:
-                    rows.setdefault((key, name), []).append(value)
-        return rows
+        return self._reference.sqnr(emit(emitter_for("static", plan), self._emitted, plan).content)

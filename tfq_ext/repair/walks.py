@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Rebuild:
     """
 
     of: Callable[[Graph], Rebuilder | None]
-    samples: Sequence[Sample] = ()
+    samples: Iterable[Sample] = ()
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,12 @@ class Walks:
         trials: Mapping[int, Trial | None],
         before: Rebuilder | None,
     ) -> Iterable[tuple[Trial, str, Range, float]]:
-        judges = _feeds(self.pivot, graph, self.held_back)[: judges_that_fit(graph)]
+        judges = list(islice(_feeds(self.pivot, graph, self.held_back), judges_that_fit(graph)))
         feeds = judges
         if self.rebuild and before:
             more = _feeds(self.pivot, graph, self.rebuild.samples)
-            feeds = [*judges, *more][: judges_that_fit(graph, REBUILD_BYTES)]
+            room = judges_that_fit(graph, REBUILD_BYTES) - len(judges)
+            feeds = [*judges, *islice(more, max(room, 0))]
         if not feeds:
             return ()
         grids = {t: g for d in drafts if d.grid.sources[0] not in trials for t, g in _decided(d)}
@@ -101,10 +103,9 @@ def _decided(draft: Draft) -> Iterator[tuple[int, QParams]]:
     return ((t, grid) for t in draft.grid.tensors)
 
 
-def _feeds(pivot: Model, graph: Graph, samples: Iterable[Sample]) -> list[Values]:
-    rows = []
+def _feeds(pivot: Model, graph: Graph, samples: Iterable[Sample]) -> Iterator[Values]:
+    """The subgraph's inputs, one mapping a sample; copies, for samples may share their memory."""
     for sample in samples:
         if pivot.graph_of(sample.signature or None) is graph:
             names = input_tensors(pivot, sample.signature or None)
-            rows.append({t: np.asarray(sample.inputs[n]) for n, t in names.items()})
-    return rows
+            yield {t: np.array(sample.inputs[n]) for n, t in names.items()}

@@ -59,7 +59,8 @@ def _means(
     """Mean of each output channel, and the share of its values that the activation lets through."""
     sums = [_sums(bench, values, lo, hi) for values in feeds]
     count = sum(n for *_, n in sums)
-    total, inside = (np.sum([row[k] for row in sums], axis=0) for k in (0, 1))
+    total = np.sum([row[0] for row in sums], axis=0)
+    inside = np.sum([row[1] for row in sums], axis=0)
     return total / count, inside / count
 
 

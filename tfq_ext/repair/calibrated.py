@@ -1,0 +1,37 @@
+"""A pivot with what was observed of it: where every choice starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tfq_ext.calibrate.stats import Stats
+from tfq_ext.emit.to_float import Pivot
+from tfq_ext.repair.trained import Trained
+from tfq_ext.samples import Samples
+from tfq_ext.spec import Range
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A rewritten pivot with its statistics; several recipes may be finished from one.
+
+    Args:
+        pivot: float model after the passes.
+        rewritten: pass -> tensors that it touched.
+        stats: of all samples; None where the recipe needs none.
+        judged: of the held-back samples alone.
+        samples: those that are not held back.
+        held_back: samples that judge `auto`'s candidates.
+        fixed: input tensor -> range known from the preprocessing.
+        trained: what fake quantization in the model prescribes; None without it.
+    """
+
+    pivot: Pivot
+    rewritten: Mapping[str, Sequence[str]]
+    stats: Stats | None = None
+    judged: Stats | None = None
+    samples: Samples | None = None
+    held_back: Samples | None = None
+    fixed: Mapping[str, Range] = field(default_factory=dict)
+    trained: Trained | None = None

@@ -1,0 +1,56 @@
+"""One recipe, several ways: as it stands, equalized, by the preset that it must not lose to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from tfq_ext.recipe import Recipe, load_recipe
+from tfq_ext.repair.calibrated import Calibrated
+from tfq_ext.repair.equalize import channel_maxima, equalize
+from tfq_ext.repair.observe import observe
+from tfq_ext.repair.watch import Watch, unwatched
+
+Variant = tuple[str, Callable[[], Calibrated], Recipe]
+
+
+def variants(
+    calibrated: Calibrated, recipe: Recipe, *, threads: int = 2, watch: Watch = unwatched
+) -> Iterator[Variant]:
+    """(name, what to start from, recipe) of everything that is to be made and compared.
+
+    The first one is made where nothing was held back to compare on.
+    """
+    plain = replace_steps(recipe)
+    possible = recipe.mode in ("static", "simulate") and calibrated.samples is not None
+    if recipe.equalize == "off" or not possible:
+        yield "as it stands", lambda: calibrated, plain
+    else:
+        yield "equalized", lambda: equalized(calibrated, threads=threads, watch=watch), plain
+        if recipe.equalize == "try":
+            yield "not equalized", lambda: calibrated, plain
+    if recipe.at_least is not None:
+        yield recipe.at_least, lambda: calibrated, load_recipe(recipe.at_least)
+
+
+def replace_steps(recipe: Recipe) -> Recipe:
+    """The recipe of one variant."""
+    return recipe.changed(equalize="off", at_least=None)
+
+
+def equalized(calibrated: Calibrated, *, threads: int = 2, watch: Watch = unwatched) -> Calibrated:
+    """Channels scaled, and everything observed again."""
+    model, kept, apart = calibrated.pivot.model, calibrated.samples, calibrated.held_back
+    assert kept is not None
+    maxima = channel_maxima(model, watch(kept, label="channels"), threads=threads)
+    done = equalize(model, relu6="up", maxima=maxima, balance="both")
+    if not done.links:
+        return calibrated
+    stats = observe(done.model, watch(kept, label="observing"), threads=threads)
+    judged = None
+    if apart is not None:
+        judged = observe(done.model, watch(apart, label="observing"), threads=threads)
+        stats = stats.merge(judged)
+    pivot = replace(calibrated.pivot, model=done.model)
+    rewritten = {**calibrated.rewritten, "equalize": sorted(done.factors)}
+    return replace(calibrated, pivot=pivot, rewritten=rewritten, stats=stats, judged=judged)
