@@ -37,10 +37,15 @@ class Constants:
         if len(graph.consumers[old]) == 1:
             self.replace(graph, old, values)
             return
-        new = patch.add_tensor(
-            graph, graph.name(old) + "/equalized", "float32", values.shape, values=values
-        )
+        self.add_input(graph, op, position, values, name=graph.name(old) + "/equalized")
+
+    def add_input(
+        self, graph: Graph, op: Any, position: int, values: np.ndarray, *, name: str = "bias"
+    ) -> None:
+        """Give one op a constant of its own at an input position, which may be open so far."""
+        new = patch.add_tensor(graph, name, "float32", values.shape, values=values)
         inputs = [int(t) for t in op.inputs]
+        inputs += [-1] * (position + 1 - len(inputs))
         inputs[position] = new
         op.inputs = inputs
         graph.changed()

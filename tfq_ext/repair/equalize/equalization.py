@@ -9,6 +9,7 @@ import numpy as np
 
 from tfq_ext.errors import DataError
 from tfq_ext.numerics.factors import BALANCES, Factors, balance
+from tfq_ext.repair.equalize.absorption import Extremes, absorb
 from tfq_ext.repair.equalize.apply import Constants, scale_graph
 from tfq_ext.repair.equalize.chains import TREATMENTS, Found, Maxima, find
 from tfq_ext.tflite.read import Model
@@ -42,6 +43,7 @@ class Equalized:
         notes: one sentence for each layer whose output keeps its scale, and why.
         factors: activation tensor -> what its channels were divided by, float64[C]; without
             those that stayed.
+        absorbed: activation tensor -> what was then subtracted from its channels, float64[C].
         freed: tensors whose ReLU6 became ReLU: the float output may differ where they exceed 6.
         sweeps: at most so many over a subgraph.
     """
@@ -50,6 +52,7 @@ class Equalized:
     links: tuple[Link, ...]
     notes: tuple[str, ...]
     factors: Mapping[str, np.ndarray]
+    absorbed: Mapping[str, np.ndarray]
     freed: tuple[str, ...]
     sweeps: int
 
@@ -64,6 +67,7 @@ def equalize(
     power_of_two: bool = False,
     trunks: bool = True,
     limit: float | None = None,
+    extremes: Extremes | None = None,
 ) -> Equalized:
     r"""Scale the channels between layers so that what quantizes them is used alike.
 
@@ -82,6 +86,8 @@ def equalize(
         trunks: also equalize tensors that several layers write or read (residual sums, branches).
         limit: factors lie between 1 / limit and limit; None: free. With the balance "weights"
             channels of weights near 0 otherwise get activations far greater than before.
+        extremes: of channels, as they are before; where given, high biases are absorbed as the
+            last step (see `absorb`).
 
     Raises:
         DataError: maxima are needed and absent, or of other channels.
@@ -96,13 +102,23 @@ def equalize(
     constants, links, freed, sweeps = Constants(), [], [], 0
     moved: dict[str, np.ndarray] = {}
     for each in found:
-        done = _factors(each, maxima or {}, balance, share, power_of_two, limit)
-        freed += scale_graph(each, done.values, constants)
-        links += _links(each, done.values)
-        moved |= _moved(each, done.values)
-        sweeps = max(sweeps, done.sweeps)
+        solved = _factors(each, maxima or {}, balance, share, power_of_two, limit)
+        freed += scale_graph(each, solved.values, constants)
+        links += _links(each, solved.values)
+        moved |= _moved(each, solved.values)
+        sweeps = max(sweeps, solved.sweeps)
     notes = tuple(note for each in found for note in _notes(each))
-    return Equalized(model, tuple(links), notes, moved, tuple(freed), sweeps)
+    done = absorb(model, _divided(extremes or {}, moved))
+    return Equalized(
+        done.model, tuple(links), notes + done.notes, moved, done.amounts, tuple(freed), sweeps
+    )
+
+
+def _divided(extremes: Extremes, factors: Mapping[str, np.ndarray]) -> Extremes:
+    return {
+        name: (low / factors.get(name, 1.0), high / factors.get(name, 1.0))
+        for name, (low, high) in extremes.items()
+    }
 
 
 def _factors(
