@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tfq_ext.repair.audit import audit as audit
     from tfq_ext.result import Result as Result
     from tfq_ext.samples import Preprocess as Preprocess
+    from tfq_ext.search.find import find_recipe as find_recipe
+    from tfq_ext.search.sensitivity import sensitivity as sensitivity
     from tfq_ext.validation.comparison import compare as compare
     from tfq_ext.validation.inspection import inspect as inspect
     from tfq_ext.validation.latency import bench as bench
@@ -39,6 +41,8 @@ _WHERE = {
     "audit": "repair.audit",
     "Result": "result",
     "Preprocess": "samples",
+    "find_recipe": "search.find",
+    "sensitivity": "search.sensitivity",
     "compare": "validation.comparison",
     "inspect": "validation.inspection",
     "bench": "validation.latency",

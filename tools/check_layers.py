@@ -13,19 +13,19 @@ from pathlib import Path
 
 # From top to bottom. Imports point down only, and those in one row never import each other.
 # "tfq_ext" is the package's own __init__ (public names, loaded lazily); a dotted entry is a part
-# that lies elsewhere than its parent: the audit emits and measures files, so it uses quantize(),
-# and what prints an audit lies above it.
+# that lies elsewhere than its parent: audit and search emit and measure files, so they use
+# quantize()'s steps, and what prints their findings lies above them.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("tfq_ext",),
     ("converter", "testing"),
-    ("report.audit_text",),
-    ("repair.audit",),
+    ("report.audit_text", "report.search_text"),
+    ("repair.audit", "search"),
     ("qat",),
     ("pipeline",),
     ("report",),
     ("result",),
-    ("search", "scale"),
+    ("scale",),
     ("validation",),
     ("repair",),
     ("emit",),
@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LATE: dict[tuple[str, str], str] = {
     ("result", "report"): "printing a Result asks report for its text",
     ("repair.audit", "report.audit_text"): "printing an Audit does the same",
+    ("search", "report.search_text"): "printing and drawing a Sensitivity or Found does the same",
     ("validation", "report"): "printing a check's report does the same",
 }
 
@@ -51,7 +52,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "ai_edge_litert": ("tflite", "validation", "emit"),  # emit: the flatbuffer schema
     "flatbuffers": ("tflite", "converter"),  # converter: the metadata's own schema
     "numba": ("numerics", "samples"),  # samples: the checksum of TFRecord files
-    "scipy": ("numerics", "calibrate"),
+    "scipy": ("numerics", "calibrate", "search"),
     "pydantic": ("recipe",),
     "PIL": ("samples",),
     "click": ("cli",),

@@ -16,6 +16,8 @@ from tfq_ext.cli.errors import EXIT_CODES, reported
 VERBS = {
     "quantize": "Quantize a float model into a verified .tflite.",
     "export": "Write a trained QAT model's integers into a .tflite.",
+    "sensitivity": "Show what each layer costs in 4 and 8 bits.",
+    "search": "Find how many bits each layer needs under a budget; writes a recipe.",
     "audit": "Show which ranges TFLiteConverter would record wrongly, and what that costs.",
     "validate": "May a .tflite ship? Every check, every gate, one exit code.",
     "inspect": "Show what is in a .tflite: sizes, ops, what is integer and what is not.",

@@ -77,7 +77,7 @@ def _fake_activations(graph: Graph, plan: Plan, activation: QSpec) -> list[Note]
     for tensor in [*made, *fed]:
         grid = grids.get((tensor, _DTYPE))
         if grid is not None:
-            _insert(graph, tensor, grid)
+            insert(graph, tensor, grid)
     return list(treatment.notes)
 
 
@@ -110,7 +110,7 @@ def _inputs_read(graph: Graph, treatment: Treatment) -> list[int]:
     return sorted(t for t in read - made if not graph.is_constant(t))
 
 
-def _insert(graph: Graph, tensor: int, grid: QParams) -> None:
+def insert(graph: Graph, tensor: int, grid: QParams) -> None:
     """Route every reader of `tensor` (and the subgraph's output) through FAKE_QUANT.
 
     Where an op writes the tensor, the op writes a new one and FAKE_QUANT takes its place, so
