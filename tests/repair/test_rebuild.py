@@ -88,8 +88,11 @@ def test_matched_means_are_the_float_networks():
     walk.step(0)
     real, rough = means(walk, tensor)
     before = np.abs(real - rough)
-    match(layer, 0, walk)
+    bias = match(layer, 0, walk)
+    left = means(walk, tensor)[1]
     walk.step(0)
+    np.testing.assert_array_equal(means(walk, tensor)[1], left)  # as the walk goes on
+    assert not np.array_equal(bias, walk.graph.constant(int(layer.op.inputs[2])))
     real, rough = means(walk, tensor)
     assert np.all(np.abs(real - rough) <= before + 1e-6)
     assert np.abs(real - rough).max() < 0.02 * before.max()

@@ -83,11 +83,21 @@ class Walk:
 
     def step(self, k: int) -> None:
         """Run op `k` on all samples, in both networks; its results join the live tensors."""
-        for live, rounded in ((self.real, False), (self.rough, True)):
-            bench = self.bench(k, rounded=rounded)
-            for values in live:
-                bench.set({t: values[t] for t in bench.feeds})
-                values.update(bench.run_all())
+        self.step_real(k)
+        self.step_rough(k)
+
+    def step_real(self, k: int) -> None:
+        """Op `k` in the float network."""
+        self._run(self.bench(k, rounded=False), self.real)
+
+    def step_rough(self, k: int) -> None:
+        """Op `k` in the quantized prefix; again, after a `change`."""
+        self._run(self.bench(k, rounded=True), self.rough)
+
+    def _run(self, bench: Bench, live: list[Values]) -> None:
+        for values in live:
+            bench.set({t: values[t] for t in bench.feeds})
+            values.update(bench.run_all())
 
     def forget(self, k: int) -> None:
         """Drop op `k`'s benches and the tensors that nobody reads after it."""

@@ -16,7 +16,7 @@ from tfq_ext.repair.layerwise import Values, Walk
 from tfq_ext.spec import QParams, Range
 from tfq_ext.tflite.read import Graph
 
-Before = Callable[[Walk, int], None]  # see PrefixJudge
+Between = Callable[[Walk, int], bool]  # see PrefixJudge
 FACTORS = (0.8, 0.9, 1.1, 1.25)  # neighbours of the winner that are tried too
 
 
@@ -30,8 +30,9 @@ class PrefixJudge:
         trials: by the tensor that is produced first; each for a grid of one source.
         grids: tensor -> grid of everything that is decided already (fixed outputs, overrides).
         judges: how many of the feeds judge ranges, the first ones; None: all.
-        before: called with the walk and an op's index before the op runs; it may change the
-            rounded graph (`Walk.change`).
+        between: called with the walk and an op's index when the op has run in the float network
+            and not yet in the other; it may change the rounded graph (`Walk.change`), and says
+            whether it has run the op there itself.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class PrefixJudge:
         grids: Mapping[int, QParams],
         *,
         judges: int | None = None,
-        before: Before | None = None,
+        between: Between | None = None,
         threads: int = 2,
     ) -> None:
         self.walk = Walk(graph, rounded_graph, feeds, threads=threads)
-        self._judges, self._before = len(feeds) if judges is None else judges, before
+        self._judges = len(feeds) if judges is None else judges
+        self._between = between
         self.graph, self.trials, self.grids = graph, trials, dict(grids)
         self._wanted: dict[tuple[int, int], np.ndarray] = {}
 
@@ -56,9 +58,9 @@ class PrefixJudge:
         for tensor in self.graph.inputs:
             yield from self._arrive(tensor)
         for k, op in enumerate(self.graph.ops):
-            if self._before is not None:
-                self._before(self.walk, k)
-            self.walk.step(k)
+            self.walk.step_real(k)
+            if self._between is None or not self._between(self.walk, k):
+                self.walk.step_rough(k)
             for tensor in op.outputs:
                 yield from self._arrive(int(tensor))
             self.walk.forget(k)

@@ -84,7 +84,7 @@ class Walks:
             {t: trial for t, trial in trials.items() if trial is not None},
             grids,
             judges=len(judges),
-            before=before,
+            between=before,
             threads=self.threads,
         )
         walk.walk.kept |= before.kept if before else set()

@@ -14,9 +14,9 @@ import numpy as np
 from tfq_ext.repair.layerwise import Values, Walk
 from tfq_ext.repair.rebuild.moments import bias_of, clamps
 from tfq_ext.repair.weights import Layer
-from tfq_ext.tflite.slice import Bench
 
-ROUNDS = 3
+ROUNDS = 2
+TOLERANCE = 1.05  # of a mean's distance, before another run is made to take a bias back
 LEAST_SLOPE = 0.1  # a channel that is clamped nearly always moves little with its bias
 
 
@@ -29,45 +29,54 @@ def correctable(layer: Layer) -> bool:
 
 
 def match(layer: Layer, k: int, walk: Walk) -> np.ndarray:
-    """Change op `k`'s bias in the rounded graph until the means agree; returns it, float32[C].
+    """Run op `k` in the quantized prefix with the bias that makes the means agree; float32[C].
 
-    Of the biases tried, each channel keeps the one whose mean came closest.
+    The float network has run it already. Of the biases tried, each channel keeps the one whose
+    mean came closest. Without an activation the bias only shifts the output: one run does.
     """
     bias = bias_of(layer)
     assert bias is not None
     assert layer.fact.bias is not None
-    tensor = int(layer.op.inputs[layer.fact.bias])
+    tensor, output = int(layer.op.inputs[layer.fact.bias]), int(layer.op.outputs[0])
     lo, hi = clamps(layer.op)
-    wanted, slope = _means(walk.bench(k, rounded=False), walk.real, lo, hi)
-    best, nearest = bias.copy(), np.full(len(bias), np.inf)
+    wanted, slope = _means(walk.real, output, lo, hi)
     tried = bias.astype(np.float64)
-    for round_ in range(ROUNDS + 1):
-        mean, _ = _means(walk.bench(k, rounded=True), walk.rough, lo, hi)
-        off = wanted - mean
+    best, nearest = tried.copy(), np.full(len(bias), np.inf)
+    for _ in range(ROUNDS if np.isfinite((lo, hi)).any() else 0):
+        off = _off(walk, k, output, wanted)
         better = np.abs(off) < nearest
         nearest[better], best[better] = np.abs(off)[better], tried[better]
-        if round_ < ROUNDS:
-            tried = tried + off / np.maximum(slope, LEAST_SLOPE)
-            walk.change(k, tensor, tried)
-    walk.change(k, tensor, best)
-    return best.astype(np.float32)
+        tried = tried + off / np.maximum(slope, LEAST_SLOPE)
+        walk.change(k, tensor, tried)
+    off = _off(walk, k, output, wanted)
+    if not np.isfinite((lo, hi)).any():
+        walk.change(k, tensor, bias + off)
+        for values in walk.rough:
+            values[output] = values[output] + off.astype(np.float32)
+        return (bias + off).astype(np.float32)
+    worse = np.abs(off) > nearest * TOLERANCE
+    if np.any(worse):
+        tried[worse] = best[worse]
+        walk.change(k, tensor, tried)
+        walk.step_rough(k)
+    return tried.astype(np.float32)
 
 
-def _means(
-    bench: Bench, feeds: list[Values], lo: float, hi: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each output channel, and the share of its values that the activation lets through."""
-    sums = [_sums(bench, values, lo, hi) for values in feeds]
-    count = sum(n for *_, n in sums)
-    total = np.sum([row[0] for row in sums], axis=0)
-    inside = np.sum([row[1] for row in sums], axis=0)
-    return total / count, inside / count
+def _off(walk: Walk, k: int, output: int, wanted: np.ndarray) -> np.ndarray:
+    """Run op `k` in the quantized prefix; by how much each channel's mean is too small."""
+    walk.step_rough(k)
+    return wanted - _means(walk.rough, output, -np.inf, np.inf)[0]
 
 
-def _sums(bench: Bench, values: Values, lo: float, hi: float) -> tuple[np.ndarray, np.ndarray, int]:
-    """Sum and count inside (lo, hi) of each channel, number of positions; for one sample."""
-    bench.set({t: values[t] for t in bench.feeds})
-    y = bench.run()
-    flat = y.reshape(-1, y.shape[-1])
-    inside = ((flat > lo) & (flat < hi)).sum(axis=0, dtype=np.float64)
-    return flat.sum(axis=0, dtype=np.float64), inside, len(flat)
+def _means(live: list[Values], tensor: int, lo: float, hi: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each channel, and the share of its values that the activation lets through."""
+    total: np.ndarray | float = 0.0
+    inside: np.ndarray | float = 0.0
+    count = 0
+    for values in live:
+        flat = values[tensor].reshape(-1, values[tensor].shape[-1])
+        total = total + flat.sum(axis=0, dtype=np.float64)
+        if np.isfinite((lo, hi)).any():
+            inside = inside + ((flat > lo) & (flat < hi)).sum(axis=0)
+        count += len(flat)
+    return np.asarray(total) / count, np.asarray(inside) / count

@@ -1,4 +1,4 @@
-"""The hook of the walk: before each layer runs, round its weight and match its bias."""
+"""The hook of the walk: before a layer runs on the prefix, round its weight and match its bias."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def rebuilder(
 
 
 class Rebuilder:
-    """Called by the walk before each op.
+    """Called by the walk between the two runs of each op.
 
     Args:
         layers: op index -> layer, for the layers of one subgraph whose weights are to be chosen.
@@ -110,17 +110,19 @@ class Rebuilder:
         sources = (pooled_source(layer) for layer in self._layers.values())
         return {t for t in sources if t is not None}
 
-    def __call__(self, walk: Walk, k: int) -> None:
-        """Round op `k`'s weight on what reaches it, then match its bias."""
+    def __call__(self, walk: Walk, k: int) -> bool:
+        """Round op `k`'s weight on what reaches it, then match its bias, which runs the op."""
         layer = self._layers.get(k)
         if layer is None:
-            return
+            return False
         found = self.rebuilt.weights
         if layer.weight not in found:
             found[layer.weight] = self._choose(layer, layer_data(layer, k, walk, self._wanted))
         codes = found[layer.weight].codes
         walk.change(k, int(layer.op.inputs[layer.fact.weight]), codes.params.decode(codes.codes))
-        if self._correct and correctable(layer):
-            assert layer.fact.bias is not None
-            name = layer.graph.name(int(layer.op.inputs[layer.fact.bias]))
-            self.rebuilt.biases[name] = match(layer, k, walk)
+        if not (self._correct and correctable(layer)):
+            return False
+        assert layer.fact.bias is not None
+        name = layer.graph.name(int(layer.op.inputs[layer.fact.bias]))
+        self.rebuilt.biases[name] = match(layer, k, walk)
+        return True
