@@ -13,6 +13,7 @@ Examples:
   tfq inspect model.tflite --op 'CONV*'
   tfq inspect model.tflite --name '*block_3*' --ops --tensors
   tfq inspect model.tflite --weights --op DEPTHWISE_CONV_2D
+  tfq inspect model.tflite --accumulator 16
   tfq inspect model.tflite --json > model.json
 
 {EXIT_CODES}"""
@@ -33,6 +34,12 @@ Examples:
     show_default=True,
     help="Rows of each short table.",
 )
+@click.option(
+    "--accumulator",
+    type=click.IntRange(2, 64),
+    metavar="BITS",
+    help="Only this: whether each integer layer's sums fit so many bits, whatever the input.",
+)
 @options.as_json
 @options.verbose
 def inspect(
@@ -44,6 +51,7 @@ def inspect(
     weights: bool,
     everything: bool,
     top: int,
+    accumulator: int | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -53,6 +61,9 @@ def inspect(
     why; multiply-accumulates (MACs), parameters and memory; the TFLite release that it needs;
     inputs, outputs, signatures, metadata and files packed behind the model.
     """
+    if accumulator is not None:
+        _accumulators(file, accumulator, (op, name), as_json)
+        return
     from tfq_ext.validation.inspection import inspect as look
 
     found = look(file)
@@ -65,6 +76,32 @@ def inspect(
     top = 10**9 if everything else top
     view = View(ops or everything, tensors or everything, weights or everything, op, name, top)
     show(found, stdout(), view)
+
+
+def _accumulators(
+    file: str, bits: int, globs: tuple[str | None, str | None], as_json: bool
+) -> None:
+    from dataclasses import asdict
+    from fnmatch import fnmatchcase
+
+    from tfq_ext.repair.accumulators import accumulators
+
+    op, name = globs
+    rows = [
+        row
+        for row in accumulators(file, bits)
+        if fnmatchcase(row.op, (op or "*").upper()) and fnmatchcase(row.tensor, name or "*")
+    ]
+    if as_json:
+        from tfq_ext.report.machine import dumps
+
+        layers = [{**asdict(row), "fits": row.fits} for row in rows]
+        click.echo(dumps({"accumulator_bits": bits, "layers": layers}))
+        return
+    from tfq_ext.report.accumulator_text import show_accumulators
+    from tfq_ext.report.console import stdout
+
+    show_accumulators(rows, bits, stdout())
 
 
 command = inspect
