@@ -10,10 +10,11 @@ import numpy as np
 from tfq_ext._table import Table
 from tfq_ext.errors import RecipeError
 from tfq_ext.rounding.a2q import a2q, a2q_grid, accumulator_bits
+from tfq_ext.rounding.adaround import learned_codes, patch_error, share_of_error
 from tfq_ext.rounding.gpfq import gpfq, hard, soft, sparse_gpfq, stochastic_gpfq
 from tfq_ext.rounding.gptq import gptq
 from tfq_ext.rounding.job import Job
-from tfq_ext.rounding.layer_data import LayerData
+from tfq_ext.rounding.layer_data import LayerData, squared_error
 from tfq_ext.rounding.nearest import nearest
 from tfq_ext.rounding.shared import shared
 from tfq_ext.rounding.ternary import by_channel, by_group, ternary_codes, ternary_grid
@@ -34,9 +35,11 @@ class Rounder:
         bits: its codes need no more than these, whatever the recipe says; None: the recipe's.
         note: (job, codes) -> words for the account on what came out; "" for none.
         trades: what it buys with output error ("zeros", "distinct values"); "": nothing.
+        error: (weight, what the codes stand for, data) -> float64[C], the output error that it
+            lowers: before the activation on all positions, or after it on patches.
 
     Laws (tests/contracts): codes lie in the grid; a fixed seed gives fixed bytes; permuting the
-    output channels permutes the codes; no channel's output error on the data is worse than
+    output channels permutes the codes; no channel's `error` on the data is worse than
     nearest rounding's, and weights on the grid stay there (unless the rounder has its own grid,
     or trades error for something).
     """
@@ -49,6 +52,7 @@ class Rounder:
     bits: int | None = None
     note: Callable[[Job, np.ndarray], str] | None = None
     trades: str = ""
+    error: Callable[[np.ndarray, np.ndarray, LayerData], np.ndarray] = squared_error
 
 
 def data_of(job: Job) -> LayerData:
@@ -109,6 +113,14 @@ ROUNDERS: Table[Rounder] = Table(
             lambda job: gptq(job.weight, job.params, data_of(job)),
             needs_data=True,
             doc="errors paid back by the inputs to come (Cholesky factor of H), then descent",
+        ),
+        "adaround": Rounder(
+            learned_codes,
+            needs_data=True,
+            doc="up or down learned on the layer's output, activation included, in so many steps",
+            argument=1000,
+            note=share_of_error,
+            error=patch_error,
         ),
         "gpfq": Rounder(
             lambda job: gpfq(job.weight, job.params, data_of(job)),

@@ -1,0 +1,55 @@
+"""AdaRound: rounding learned on a layer's output.
+
+problem   a layer laid out for the compiled loops
+soft      h(V), the soft way up
+learn     the optimisation, and flips of single codes after it
+score     which codes are better, with the activation
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tfq_ext.rounding.adaround.learn import AdaRound, Learned, Progress, learn
+from tfq_ext.rounding.adaround.score import patch_error
+from tfq_ext.rounding.job import Job
+from tfq_ext.rounding.nearest import nearest
+
+__all__ = [
+    "AdaRound",
+    "Learned",
+    "Progress",
+    "learn",
+    "learned_codes",
+    "patch_error",
+    "share_of_error",
+]
+
+
+def learned_codes(
+    job: Job, *, start: np.ndarray | None = None, progress: Progress | None = None
+) -> np.ndarray:
+    """`learn` for the table of rounders: int8[C, n].
+
+    Args:
+        job: its argument is the number of steps; None: the default.
+        start: int8[C, n] codes to start from; None: nearest rounding's.
+        progress: called with (steps done, steps).
+    """
+    settings = AdaRound()
+    if job.argument is not None:
+        settings = replace(settings, iterations=int(job.argument))
+    return learn(
+        job.weight, job.params, job.data, settings, seed=job.seed, start=start, progress=progress
+    ).codes
+
+
+def share_of_error(job: Job, codes: np.ndarray) -> str:
+    """For the account: what is left of nearest rounding's error."""
+    if job.data is None:
+        return ""
+    after, before = (
+        patch_error(job.weight, job.params.decode(c), job.data).sum()
+        for c in (codes, nearest(job.weight, job.params))
+    )
+    return f"output error {after / before:.0%} of nearest rounding's" if before > 0 else ""
