@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -12,7 +13,7 @@ from layers_on_data import grid, inputs, total_error, weights
 from tfq_ext.errors import SpecError
 from tfq_ext.rounding import LayerData, nearest, squared_error
 from tfq_ext.rounding.descent import descend
-from tfq_ext.rounding.gptq import DAMP, gptq, successive, target
+from tfq_ext.rounding.gptq import DAMP, best_of, gptq, successive, target
 from tfq_ext.rounding.quadratic import Quadratic
 from tfq_ext.spec import QParams, Range
 
@@ -58,7 +59,8 @@ def test_it_is_the_papers_loop(bits, seed):
 def test_factor_beats_plain_inverse_beats_nearest_on_correlated_inputs(bits, seed):
     weight, params, data = layer(32, 128, 256, bits, seed)
     plain = by_the_paper(weight, params, data.gram[0], cholesky=False)
-    found = [nearest(weight, params), plain, gptq(weight, params, data, sweeps=0)]
+    own = gptq(weight, params, data, width=1, sweeps=0)
+    found = [nearest(weight, params), plain, own]
     worst, middle, best = (total_error(weight, codes, params, data) for codes in found)
     assert best < 0.9 * middle
     assert middle < worst
@@ -106,15 +108,39 @@ def test_groups_are_layers_of_their_own():
         np.testing.assert_array_equal(gptq(weight[own], part, alone), codes[own])
 
 
+def cost_of(problem: Quadratic, codes: np.ndarray) -> np.ndarray:
+    d = codes - problem.weight
+    return np.einsum("gnc,gnm,gmc->gc", d, problem.gram, d)
+
+
+@pytest.mark.parametrize("bits", [8, 4, 2])
+@pytest.mark.parametrize("n", [9, 40, 100])
+def test_a_beam_of_one_is_the_plain_pass_and_a_wider_one_better(bits, n):
+    weight, params, data = layer(12, n, 200, bits)
+    problem = Quadratic.of(weight, params, data, damp=DAMP)
+    plain = successive(problem, problem.weight)
+    np.testing.assert_array_equal(best_of(problem, problem.weight, 1), plain)
+    widths = [1, 4, 32]
+    costs = [cost_of(problem, best_of(problem, problem.weight, k)).sum() for k in widths]
+    assert costs[2] <= costs[1] < costs[0]
+
+
+def test_a_wide_beam_finds_the_best_of_all_codes():
+    """Seven inputs of three codes: 2187 codes for each of 30 channels, a beam of 128."""
+    weight, params, data = layer(30, 7, 60, 2)
+    problem = Quadratic.of(weight, params, data, damp=DAMP)
+    every = np.array(list(product([-1.0, 0.0, 1.0], repeat=7)))
+    d = every[:, :, None] - problem.weight[0]
+    best = np.einsum("knc,nm,kmc->kc", d, problem.gram[0], d).min(axis=0)
+    found = cost_of(problem, best_of(problem, problem.weight, 128))[0]
+    np.testing.assert_allclose(found, best, rtol=1e-9)
+
+
 @pytest.mark.parametrize("sweeps", [1, 2, 5])
 def test_descent_never_goes_up_and_ends_where_no_single_code_can_improve(sweeps):
     weight, params, data = layer(12, 40, 90, 4)
     problem = Quadratic.of(weight, params, data, damp=DAMP)
-
-    def cost(codes):
-        d = codes - problem.weight
-        return np.einsum("gnc,gnm,gmc->gc", d, problem.gram, d)
-
+    cost = partial(cost_of, problem)
     start = problem.nearest(problem.weight.swapaxes(0, 1)).swapaxes(0, 1)
     after = descend(problem, problem.weight, start, sweeps)
     assert np.all(cost(after) <= cost(start) + 1e-9)
@@ -135,6 +161,24 @@ def test_the_target_undoes_what_the_prefix_did():
     np.testing.assert_array_equal(target(problem, np.inf), problem.weight)
     held = np.abs(target(problem, 1.0) / problem.weight).mean()
     assert 1.0 < held < 1.25
+
+
+def test_a_ridge_beats_none_where_the_prefix_errs():
+    """On other samples than those it was found on."""
+    weight, real = weights(24, 40), inputs(4000, 40, 5)
+    rough = (np.rint(real * 4) / 4 * 0.9).astype(np.float32)
+    fed, other = (LayerData.of(weight, rough[k::2], real[k::2]) for k in (0, 1))
+    params = grid(weight, 8)
+    towards = [gptq(weight, params, fed, ridge=r) for r in (np.inf, 0.1)]
+    plain, bent = (total_error(weight, codes, params, other) for codes in towards)
+    assert bent < 0.8 * plain
+
+
+@pytest.mark.parametrize("ridge", [-1.0, np.nan])
+def test_a_ridge_below_zero_is_refused(ridge):
+    weight, params, data = layer(4, 9, 20, 4)
+    with pytest.raises(SpecError, match="A ridge is 0 or more"):
+        gptq(weight, params, data, ridge=ridge)
 
 
 def test_inputs_that_are_always_zero_get_nearest_codes():
