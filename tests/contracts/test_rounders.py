@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tfq_ext.rounding import ROUNDERS, SCALES, Job, LayerData, squared_error, weight_params
+from tfq_ext.rounding import ROUNDERS, SCALES, Job, LayerData, weight_params
 from tfq_ext.spec import QSpec
 
 # kind -> output channels, inputs of a row, groups
@@ -105,7 +105,7 @@ def test_no_channels_output_is_worse_than_nearest_roundings(name, kind, bits):
     job = _job(name, kind, weight, bits)
 
     def error(codes: np.ndarray) -> np.ndarray:
-        return squared_error(weight, job.params.decode(codes), job.data)
+        return ROUNDERS[name].error(weight, job.params.decode(codes), job.data)
 
     nearest = error(ROUNDERS["nearest"].round(job))
     assert np.all(error(ROUNDERS[name].round(job)) <= nearest * (1 + 1e-6) + 1e-12)
