@@ -1,6 +1,7 @@
 """Which layer deserves how many bits: measured one by one, then chosen by integer programming.
 
 units        what can be chosen apart: ops, their weights and grids
+apart        a finished file's integers by the names of the pivot
 materials    the integers of every bit width and the ranges, taken from finished files
 probes       the float model with one thing quantized
 meter        how near a file's outputs are to the float model's

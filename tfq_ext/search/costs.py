@@ -28,11 +28,12 @@ def size_of(unit: Unit, width: Width) -> float:
     """Bytes of a unit's constants, beside what 8 bits need."""
     if not unit.weight:
         return 0.0 if width.activations == 8 else BORDER
+    biases = unit.channels if unit.bias else 0
     if width == FLOAT:
-        return 4.0 * unit.elements + 4.0 * unit.biases + BORDER
+        return 4.0 * (unit.elements + biases) + BORDER
     weights = math.ceil(unit.elements / 2) if width.weights == 4 else unit.elements
     wide = width.activations == 16
-    return weights + (8.0 if wide else 4.0) * unit.biases + GRID * unit.channels + BORDER * wide
+    return weights + (8.0 if wide else 4.0) * biases + GRID * unit.channels + BORDER * wide
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ Whatever the recipe's rounder does, its integers are those in the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,24 @@ import numpy as np
 from tfq_ext.emit.emitters import emit
 from tfq_ext.emit.patched.kernels import fixed_grid
 from tfq_ext.emit.plan import Plan, WeightCodes
-from tfq_ext.emit.twins import Twins
 from tfq_ext.errors import RecipeError
-from tfq_ext.pipeline import Calibrated, finish
+from tfq_ext.pipeline import finish
 from tfq_ext.recipe import Recipe
+from tfq_ext.repair.calibrated import Calibrated
+from tfq_ext.repair.layerwise import with_constants
 from tfq_ext.repair.ranges import MARGIN_16, RangeChoice
+from tfq_ext.repair.variants import equalized, replace_steps
 from tfq_ext.result import Result
+from tfq_ext.samples import progress
+from tfq_ext.search.apart import taken_apart
 from tfq_ext.search.units import FLOAT, Unit, Width, find_units
-from tfq_ext.spec import INT8_ACTIVATION, INT16_ACTIVATION, QParams, QSpec, Range
-from tfq_ext.tflite.facts import FLOAT_ONLY, WEIGHTS
+from tfq_ext.spec import INT8_ACTIVATION, INT16_ACTIVATION, QParams, Range
+from tfq_ext.tflite.facts import FLOAT_ONLY
 from tfq_ext.tflite.grids import float_activations
 from tfq_ext.tflite.read import Model
 
 Choice = Mapping[str, Width]  # unit name -> width
 FOUR_BIT_SCALE = "mse"  # where the recipe says "max": at 4 bits clipping outliers pays
-FAR = 0.5  # |decoded - weight|^2 over |weight|^2: such codes belong to another weight
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Materials:
         pivot: float model.
         ranges: one a grid.
         codes: bits -> weight constant -> integers.
+        biases: bits -> bias constant -> the reals in that file, where the recipe corrects them.
         units: what can be chosen.
         stayed: ops that are float in the 8-bit file -> why.
         base: the 8-bit file, finished by the recipe.
@@ -47,6 +52,7 @@ class Materials:
     pivot: Model
     ranges: tuple[RangeChoice, ...]
     codes: Mapping[int, Mapping[str, WeightCodes]]
+    biases: Mapping[int, Mapping[str, np.ndarray]]
     units: tuple[Unit, ...]
     stayed: Mapping[str, str]
     base: Result
@@ -84,7 +90,16 @@ class Materials:
         if not packed:
             weights = {name: replace(w, stored="int8") for name, w in plan.weights.items()}
             plan = replace(plan, weights=weights)
-        return emit("patched", self.pivot, plan).content
+        return emit("patched", self._corrected(choice), plan).content
+
+    def _corrected(self, choice: Choice) -> Model:
+        """The pivot with the biases that go with each unit's width."""
+        values = {}
+        for unit in self.units:
+            bits = choice.get(unit.name, unit.base).weights
+            if unit.bias in self.biases.get(bits, {}):
+                values[unit.bias] = self.biases[bits][unit.bias]
+        return with_constants(self.pivot, values) if values else self.pivot
 
     def _plan(self, choice: Choice) -> Plan:
         codes, keep, int16 = dict(self.codes[8]), dict(self.stayed), set[str]()
@@ -122,19 +137,28 @@ def materials(
         RecipeError: the recipe has no 8-bit activations, or the model's bits are trained.
     """
     check(calibrated, recipe)
-    pivot = calibrated.pivot.model
-    base = finish(calibrated, in_bits(recipe, 8), threads=threads, show_progress=show_progress)
-    codes = {8: dict(_codes_in(base.content, pivot))}
-    for b in (b for b in bits if b != 8):
-        fast = in_bits(recipe, b).changed(calibrator="minmax", output_calibrator="minmax")
-        file = finish(calibrated, fast, threads=threads, show_progress=show_progress)
-        codes[b] = {n: c for n, c in _codes_in(file.content, pivot) if c.stored == f"int{b}"}
-    codes[8] = {n: c for n, c in codes[8].items() if c.stored == "int8"}
+    plain, start = replace_steps(recipe), calibrated
+    if recipe.equalize != "off" and calibrated.samples is not None:
+        start = equalized(
+            calibrated, threads=threads, watch=partial(progress, enabled=show_progress)
+        )
+    pivot = start.pivot.model
+    codes: dict[int, dict[str, WeightCodes]] = {}
+    biases: dict[int, dict[str, np.ndarray]] = {}
+    base = finish(start, in_bits(plain, 8), threads=threads, show_progress=show_progress)
+    for b in dict.fromkeys((8, *bits)):
+        file = base
+        if b != 8:
+            fast = in_bits(plain, b).changed(calibrator="minmax", output_calibrator="minmax")
+            file = finish(start, fast, threads=threads, show_progress=show_progress)
+        found = taken_apart(file.content, pivot)
+        codes[b] = {n: c for n, c in found.codes.items() if c.stored == f"int{b}"}
+        biases[b] = found.biases if recipe.bias != "keep" else {}
     stayed = {row.tensor: row.reason for row in base.account.float_ops}
     stayed |= _never(pivot, recipe)
     ranges = base.account.ranges
     units = find_units(pivot, ranges, stayed, codes)
-    return Materials(pivot, ranges, codes, tuple(units), stayed, base)
+    return Materials(pivot, ranges, codes, biases, tuple(units), stayed, base)
 
 
 def check(calibrated: Calibrated, recipe: Recipe) -> None:
@@ -176,41 +200,3 @@ def _never(pivot: Model, recipe: Recipe) -> dict[str, str]:
             for t in set(graph.outputs) & set(float_activations(graph)):
                 keep[graph.name(t)] = "the recipe keeps the outputs float"
     return keep
-
-
-def _codes_in(content: bytes, pivot: Model) -> Iterator[tuple[str, WeightCodes]]:
-    """(weight constant of the pivot, its integers in the file)."""
-    file = Model.parse(content, source="the emitted file")
-    for graph in (g for g in pivot.graphs if g.index < len(file.graphs)):
-        twins = Twins(file.graphs[graph.index], graph)
-        for op in graph.ops:
-            fact = WEIGHTS.get(graph.code(op))
-            real = None if fact is None else graph.constant(int(op.inputs[fact.weight]))
-            if fact is None or real is None:
-                continue
-            twin = twins.op(graph.name(op.outputs[0]), graph.code(op))
-            if twin is None:
-                continue
-            codes = _stored(file, graph.index, int(twin.inputs[fact.weight]), fact.axis)
-            if codes is not None and codes.codes.shape == real.shape and _near(codes, real):
-                yield graph.name(int(op.inputs[fact.weight])), codes
-
-
-def _stored(file: Model, index: int, tensor: int, axis: int) -> WeightCodes | None:
-    graph = file.graphs[index]
-    kind, q = graph.dtype(tensor), graph.tensors[tensor].quantization
-    values = graph.constant(tensor)
-    if kind not in ("int8", "int4") or values is None or q is None or q.scale is None:
-        return None
-    scale = np.asarray(q.scale, np.float32)
-    per_channel = len(scale) > 1
-    spec = QSpec(int(kind[3:]), axis=axis if per_channel else None)
-    params = QParams(spec, scale if per_channel else scale[0])
-    return WeightCodes(values.astype(np.int8), params, kind)
-
-
-def _near(codes: WeightCodes, real: np.ndarray) -> bool:
-    """Whether these are this weight's codes: equalization within `finish` would scale them."""
-    power = float(np.square(real, dtype=np.float64).sum())
-    error = codes.params.decode(codes.codes).astype(np.float64) - real
-    return float(np.square(error).sum()) <= FAR * power

@@ -215,7 +215,13 @@ class Rounds:
         """Of the file with 8 bits throughout."""
         return self._worth("base", lambda: self.study.materials.base.content)
 
+    @property
+    def _timed(self) -> bool:
+        """Whether this machine's times count."""
+        return self.table is not None and self.table.measured_here
+
     def _worth(self, key: str, make: Callable[[], bytes]) -> Worth:
+        key = f"{key}, timed" if self._timed else key
         row = self.study.notebook.get(key, lambda: self._measure(make()))
         reading = reading_of(row["reading"])
         drop = None if self.study.meter.main is None else self.study.meter.drop(reading)
@@ -224,6 +230,6 @@ class Rounds:
 
     def _measure(self, content: bytes) -> Mapping[str, object]:
         ms = None
-        if self.table is not None and self.table.measured_here:
+        if self._timed:
             ms = measure_latency({"file": content}, runs=RUNS)["file"].median_ms
         return {"size": len(content), "reading": as_row(self.study.meter(content)), "ms": ms}

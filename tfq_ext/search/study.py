@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tfq_ext.emit.to_float import to_float
-from tfq_ext.pipeline import Calibrated, calibrate
+from tfq_ext.pipeline import calibrate
 from tfq_ext.recipe import Recipe, load_recipe
+from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.samples import Preprocess, Sample, Samples, labels_beside, open_samples
 from tfq_ext.search.materials import Choice, Materials, check, materials
 from tfq_ext.search.meter import Meter, Reading
@@ -121,7 +122,7 @@ def open_study(
 
     Args: as `sensitivity`.
     """
-    wanted = load_recipe(recipe)
+    wanted = load_recipe(recipe).changed(at_least=None)  # it would swap the file for another
     pivot = to_float(
         model, signatures=signatures, batch=batch, custom_objects=custom_objects, verbose=verbose
     )
@@ -132,7 +133,7 @@ def open_study(
     made = materials(calibrated, wanted, bits, **shown)  # type: ignore[arg-type]
     judges = _judges(calibrated, evaluation, labels, preprocess, measure_on, wanted.seed)
     meter = Meter(
-        made.pivot.to_bytes(),
+        calibrated.pivot.model.to_bytes(),
         judges,
         task=task,
         output=output,

@@ -55,7 +55,8 @@ class Unit:
         op: its code.
         ops: names of all its ops, by output tensor.
         weight: name of the weight constant, "" without.
-        elements, channels, biases: of the weight: values, output channels, bias values.
+        bias: name of the bias constant, "" without.
+        elements, channels: of the weight: values, output channels.
         grids: indices of the grids that its ops read or write.
         made: of those, the ones that it writes.
         widths: what it can have; the first is the usual 8 bits.
@@ -65,9 +66,9 @@ class Unit:
     op: str
     ops: tuple[str, ...]
     weight: str
+    bias: str
     elements: int
     channels: int
-    biases: int
     grids: frozenset[int]
     made: frozenset[int]
     widths: tuple[Width, ...]
@@ -130,19 +131,19 @@ def _unit(
 ) -> Unit:
     code, name = graph.code(op), op_name(graph, op)
     fact = WEIGHTS.get(code)
-    weight, elements, channels, biases = "", 0, 0, 0
+    weight, bias, elements, channels = "", "", 0, 0
     if fact is not None and graph.is_constant(int(op.inputs[fact.weight])):
         tensor = int(op.inputs[fact.weight])
         values = graph.constant(tensor)
         assert values is not None
         weight, elements, channels = graph.name(tensor), values.size, values.shape[fact.axis]
         if fact.bias is not None and len(op.inputs) > fact.bias and op.inputs[fact.bias] >= 0:
-            biases = channels
+            bias = graph.name(int(op.inputs[fact.bias]))
     touched = {grid_of[n] for n in map(graph.name, operands(graph, op)) if n in grid_of}
     made = {grid_of[n] for n in map(graph.name, results(graph, op)) if n in grid_of}
+    grids = (frozenset(touched), frozenset(made))
     widths = tuple(_widths(code, weight, codes))
-    sizes = (elements, channels, biases)
-    return Unit(name, code, (name,), weight, *sizes, frozenset(touched), frozenset(made), widths)
+    return Unit(name, code, (name,), weight, bias, elements, channels, *grids, widths)
 
 
 def _widths(code: str, weight: str, codes: Mapping[int, Container[str]]) -> Iterator[Width]:
