@@ -12,7 +12,7 @@ from tfq_ext.errors import RecipeError
 from tfq_ext.rounding.a2q import a2q, a2q_grid, accumulator_bits
 from tfq_ext.rounding.adaround import learned_codes, patch_error, share_of_error
 from tfq_ext.rounding.gpfq import gpfq, hard, soft, sparse_gpfq, stochastic_gpfq
-from tfq_ext.rounding.gptq import gptq
+from tfq_ext.rounding.gptq import RIDGE, gptq
 from tfq_ext.rounding.job import Job
 from tfq_ext.rounding.layer_data import LayerData, squared_error
 from tfq_ext.rounding.nearest import nearest
@@ -61,9 +61,13 @@ def data_of(job: Job) -> LayerData:
     return job.data
 
 
-def _sparse(job: Job) -> tuple[np.ndarray, QParams, LayerData, float]:
+def _argument(job: Job) -> float:
     assert job.argument is not None
-    return job.weight, job.params, data_of(job), job.argument
+    return job.argument
+
+
+def _sparse(job: Job) -> tuple[np.ndarray, QParams, LayerData, float]:
+    return job.weight, job.params, data_of(job), _argument(job)
 
 
 def share_of_zeros(job: Job, codes: np.ndarray) -> str:
@@ -91,7 +95,7 @@ def _ternary_groups(doc: str, two_sided: bool = False) -> Rounder:
         return ternary_grid(job, by_group(job, two_sided=two_sided), job.params.spec.qmax)
 
     return Rounder(
-        lambda job: ternary_codes(job, by_group(job, two_sided=two_sided)),
+        lambda job: ternary_codes(job, by_group(job, two_sided=two_sided), job.params.spec.qmax),
         needs_data=False,
         doc=doc,
         argument=4,
@@ -110,9 +114,10 @@ ROUNDERS: Table[Rounder] = Table(
             doc="each weight to its nearest code",
         ),
         "gptq": Rounder(
-            lambda job: gptq(job.weight, job.params, data_of(job)),
+            lambda job: gptq(job.weight, job.params, data_of(job), ridge=_argument(job)),
             needs_data=True,
-            doc="errors paid back by the inputs to come (Cholesky factor of H), then descent",
+            doc="errors paid back by inputs to come; ridge of its target (1e9: the weights)",
+            argument=RIDGE,
         ),
         "adaround": Rounder(
             learned_codes,
@@ -149,7 +154,7 @@ ROUNDERS: Table[Rounder] = Table(
             trades="zeros",
         ),
         "twn": Rounder(
-            lambda job: ternary_codes(job, by_channel(job)),
+            lambda job: ternary_codes(job, by_channel(job), steps=1),
             needs_data=False,
             doc="ternary: -1, 0, 1 times a scale a channel, stored in 4 bits",
             grid=lambda job: ternary_grid(job, by_channel(job), steps=1),
