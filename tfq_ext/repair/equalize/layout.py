@@ -49,7 +49,7 @@ def _depthwise(w: np.ndarray, inputs: int) -> tuple[tuple[int, ...], tuple[int, 
 
 def _transpose_conv(w: np.ndarray, inputs: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """[O, H, W, I]."""
-    return (1, *w.shape), (2, 3, 4, 0, 1)[:]
+    return (1, *w.shape), (2, 3, 4, 0, 1)
 
 
 def _conv_3d(w: np.ndarray, inputs: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
