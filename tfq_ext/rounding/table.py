@@ -95,7 +95,7 @@ def _ternary_groups(doc: str, two_sided: bool = False) -> Rounder:
         return ternary_grid(job, by_group(job, two_sided=two_sided), job.params.spec.qmax)
 
     return Rounder(
-        lambda job: ternary_codes(job, by_group(job, two_sided=two_sided), job.params.spec.qmax),
+        lambda job: ternary_codes(job, by_group(job, two_sided=two_sided)),
         needs_data=False,
         doc=doc,
         argument=4,
@@ -154,7 +154,7 @@ ROUNDERS: Table[Rounder] = Table(
             trades="zeros",
         ),
         "twn": Rounder(
-            lambda job: ternary_codes(job, by_channel(job), steps=1),
+            lambda job: ternary_codes(job, by_channel(job)),
             needs_data=False,
             doc="ternary: -1, 0, 1 times a scale a channel, stored in 4 bits",
             grid=lambda job: ternary_grid(job, by_channel(job), steps=1),
