@@ -158,7 +158,7 @@ def test_a_channel_that_is_never_heard_is_rounded_by_its_moments():
 
 def test_a_start_is_where_it_starts_and_is_never_made_worse():
     weight, params, data, _ = layer()
-    start = gptq(weight, params, data)
+    start = gptq(weight, params, data, width=1, ridge=np.inf, sweeps=0)  # the paper's
     still = learn(weight, params, data, AdaRound(0, pull=1, walks=0), start=start)
     better = error(weight, params, start, data) < 0.999 * error(
         weight, params, nearest(weight, params), data
@@ -167,6 +167,17 @@ def test_a_start_is_where_it_starts_and_is_never_made_worse():
     moved = learn(weight, params, data, AdaRound(300), start=start)
     assert np.all(moved.after <= still.after * (1 + 1e-4))
     assert moved.after.sum() < 0.97 * still.after.sum()
+
+
+@every_kind
+def test_a_rival_wins_the_channels_where_it_is_better(kind):
+    weight, params, data, _ = layer(kind)
+    rival = gptq(weight, params, data)
+    alone = learn(weight, params, data, AdaRound(300, walks=0))
+    both = learn(weight, params, data, AdaRound(300, walks=0), rivals=[rival])
+    least = np.minimum(alone.after, error(weight, params, rival, data))
+    np.testing.assert_allclose(both.after, least, rtol=1e-4)
+    assert np.any(both.after < 0.99 * alone.after)
 
 
 @every_kind

@@ -12,6 +12,7 @@ import numpy as np
 
 from tfq_ext.rounding.adaround.learn import AdaRound, Learned, Progress, learn
 from tfq_ext.rounding.adaround.score import patch_error
+from tfq_ext.rounding.gptq import gptq
 from tfq_ext.rounding.job import Job
 from tfq_ext.rounding.nearest import nearest
 
@@ -29,7 +30,7 @@ __all__ = [
 def learned_codes(
     job: Job, *, start: np.ndarray | None = None, progress: Progress | None = None
 ) -> np.ndarray:
-    """`learn` for the table of rounders: int8[C, n].
+    """`learn` for the table of rounders, GPTQ's codes its rival: int8[C, n].
 
     Args:
         job: its argument is the number of steps; None: the default.
@@ -39,8 +40,16 @@ def learned_codes(
     settings = AdaRound()
     if job.argument is not None:
         settings = replace(settings, iterations=int(job.argument))
+    rivals = [] if job.data is None else [gptq(job.weight, job.params, job.data)]
     return learn(
-        job.weight, job.params, job.data, settings, seed=job.seed, start=start, progress=progress
+        job.weight,
+        job.params,
+        job.data,
+        settings,
+        seed=job.seed,
+        start=start,
+        rivals=rivals,
+        progress=progress,
     ).codes
 
 
