@@ -99,6 +99,27 @@ def test_the_dtype_that_came_in_goes_out_and_float32_is_between(name, dtype):
     assert all(keras.backend.standardize_dtype(v.dtype) == "float32" for v in q.variables)
 
 
+def same_step(q, x=None):
+    """step() in a graph is grid()'s scale; an ulp beside it where the scale is a mean."""
+    compiled = tf.function(lambda: q.step(x), jit_compile=False)
+    for found in (q.step(x), compiled()):
+        np.testing.assert_array_max_ulp(ops.convert_to_numpy(found), q.grid(x)[0], 1)
+
+
+@every_activation
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_step_of_a_range_in_the_graph_is_its_scale(name, signed, bits):
+    same_step(active(name, activations(signed), bits=bits))
+
+
+@every_weight
+@every_shape
+def test_the_step_of_weights_in_the_graph_is_their_scale(name, shape):
+    w = weight(shape)
+    same_step(started(name, shape, w), tf.constant(w))
+
+
 # --- activations ---------------------------------------------------------------------------------
 
 

@@ -9,7 +9,9 @@ from lite import output_step, predicted, run, run_apart
 
 from tfq_ext import demo, qat
 from tfq_ext.errors import ModelError
+from tfq_ext.qat.conv_bn import FoldedBatchNorm
 from tfq_ext.qat.layers import qat_layers, quantizers_of
+from tfq_ext.qat.offsets import input_grid, whole_offset
 from tfq_ext.qat.quantizers import Quantizer
 from tfq_ext.tflite.facts import WEIGHTS
 from tfq_ext.tflite.read import Model
@@ -81,6 +83,22 @@ def test_codes_and_scales_are_the_trained_ones(kind, bits, norm):
     assert np.abs(stored).max() == (7 if bits == 4 and "Transpose" not in kind else 127)
     np.testing.assert_array_equal(scales.astype(np.float32), wanted_scales)
     assert not result.account.float_ops
+    if norm or kind == "ChannelScale":
+        same_bias(model, result.content)
+
+
+def same_bias(model, content):
+    """Inference adds the file's int32; where float32 leaves a tie, its neighbour."""
+    (layer,) = (x for x in qat_layers(model) if isinstance(x, FoldedBatchNorm))
+    quantizer, weight, bias = layer.quantizer, layer.weight(), layer.bias()
+    added = whole_offset(keras.ops.array(bias), layer, quantizer, keras.ops.array(weight), False)
+    unit = np.float64(input_grid(layer).grid()[0]) * quantizer.grid(weight)[0].reshape(-1)
+    counts = np.asarray(added) / unit
+    np.testing.assert_allclose(counts, np.rint(counts), atol=1e-2)
+    ((graph, op),) = ((g, op) for g, _, op, code in Model.parse(content).walk() if code in WEIGHTS)
+    stored = graph.constant(int(op.inputs[-1]))
+    assert np.abs(stored - np.rint(counts)).max() <= 1
+    assert np.abs(stored).max() > 10
 
 
 def test_a_depthwise_kernel_with_one_scale_keeps_its_layout():
@@ -100,11 +118,11 @@ def test_keras_and_litert_differ_by_one_step_at_most(kind):
     (found,) = run(qat.export(model).content, model, x)
     steps = np.abs(found - wanted) / output_step(model)
     assert steps.max() <= 1.01
-    assert np.mean(steps > 0.5) < 0.02  # ties and the int32 bias; else the same code
+    assert np.mean(steps > 0.5) < 0.005  # ties; else the same code
 
 
 # At 4 bits LiteRT's builtin kernels run, which round twice: 99.3 to 99.6 % over trainings.
-@pytest.mark.parametrize(("bits", "agreement"), [(8, 0.995), (4, 0.99)])
+@pytest.mark.parametrize(("bits", "agreement"), [(8, 0.996), (4, 0.99)])
 def test_a_trained_network_predicts_in_litert_what_it_predicts_in_keras(bits, agreement):
     """The bundled network on its 3000 test images, after 32 steps of training on them."""
     keras.utils.set_random_seed(0)

@@ -24,6 +24,7 @@ from tfq_ext._optional import need
 from tfq_ext.errors import SpecError
 from tfq_ext.qat.kinds import channel_axes
 from tfq_ext.qat.layers import Layer, deserialize, register, serialize
+from tfq_ext.qat.offsets import whole_offset
 from tfq_ext.qat.substitute import call_with
 
 keras = need("keras", why="Quantization-aware training")
@@ -100,11 +101,17 @@ class FoldedBatchNorm(Layer):
     def _infer(self, x: Any, training: bool | None) -> Any:
         gain = self._gamma() / self._deviation(self.norm.moving_variance.value)
         offset = self._beta() - self.norm.moving_mean.value * gain
-        return self._affine(self._linear(x, self._quantized(gain, training)), None, offset)
+        kernel = self._folded(gain)
+        offset = whole_offset(offset, self, self.quantizer, kernel, training)
+        kernel = self.quantizer(kernel, training=training)
+        return self._affine(self._linear(x, kernel), None, offset)
 
     def _quantized(self, gain: Any, training: bool | None) -> Any:
+        return self.quantizer(self._folded(gain), training=training)
+
+    def _folded(self, gain: Any) -> Any:
         kernel = keras.ops.convert_to_tensor(self.layer.kernel)
-        return self.quantizer(kernel * keras.ops.reshape(gain, self._along()), training=training)
+        return kernel * keras.ops.reshape(gain, self._along())
 
     def _along(self) -> tuple[int, ...]:
         """The shape in which one value a channel meets the kernel."""

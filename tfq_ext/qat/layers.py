@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfq_ext._optional import need
+from tfq_ext.qat.offsets import whole_offset
 from tfq_ext.qat.quantizers import Quantizer
 from tfq_ext.qat.substitute import call_with
 
@@ -125,7 +126,13 @@ class Quantized(Layer):
             )
             for name, quantizer in self.quantizers.items()
         }
+        if "kernel" in values and getattr(self.layer, "bias", None) is not None:
+            values["bias"] = self._offset(training)
         return call_with(self.layer, values, x)
+
+    def _offset(self, training: bool | None) -> Any:
+        bias, kernel = map(keras.ops.convert_to_tensor, (self.layer.bias, self.layer.kernel))
+        return whole_offset(bias, self, self.quantizers["kernel"], kernel, training)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """The layer's (Embedding makes one)."""

@@ -132,6 +132,10 @@ class A2qScale(Quantizer):
             self.scale.hold(self.frozen)
             self.norm.hold(self.frozen)
 
+    def step(self, x: Any = None) -> Any:
+        """The learned scales."""
+        return self.scale(self.frozen)
+
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """The learned scales; zero points 0."""
         scale = self.scale.numpy(self.frozen)

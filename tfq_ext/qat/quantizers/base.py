@@ -123,6 +123,14 @@ class Quantizer(Layer):
         """
         raise NotImplementedError
 
+    def step(self, x: Any = None) -> Any:
+        """The scale of `grid` in the graph; float32[] or [channel dims].
+
+        Args:
+            x: the weights, where the grid depends on them.
+        """
+        raise NotImplementedError
+
     def codes(self, w: Any) -> np.ndarray:
         """Integers that weights become, by the forward map itself.
 

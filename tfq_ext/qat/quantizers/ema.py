@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfq_ext._optional import need
-from tfq_ext.qat.fake_quant import fake_quant_range, rounded_again
+from tfq_ext.qat.fake_quant import fake_quant_range, grid_of_range, rounded_again
 from tfq_ext.qat.quantizers.base import Quantizer, checked_range, file_range, grid_of, register
 
 keras = need("keras", why="Quantization-aware training")
@@ -82,6 +82,11 @@ class EmaRange(Quantizer):
         ends = ops.convert_to_numpy(self.ends)
         return grid_of(ends[:, 0].min(), ends[:, 1].max(), self.spec)
 
+    def step(self, x: Any = None) -> Any:
+        """Scale of the range."""
+        lo, hi = _union(ops.convert_to_tensor(self.ends))
+        return grid_of_range(lo, hi, self.spec)[0]
+
     def get_config(self) -> dict[str, Any]:
         """All arguments of the constructor."""
         return {**super().get_config(), "decay": self.decay, "slots": self.slots}
@@ -125,6 +130,11 @@ class FixedRange(Quantizer):
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Scale and zero point of the range."""
         return grid_of(self.min, self.max, self.spec)
+
+    def step(self, x: Any = None) -> Any:
+        """Scale of the range."""
+        lo, hi = (ops.convert_to_tensor(end, "float32") for end in (self.min, self.max))
+        return grid_of_range(lo, hi, self.spec)[0]
 
     def get_config(self) -> dict[str, Any]:
         """All arguments of the constructor."""

@@ -79,6 +79,10 @@ class LsqScale(Quantizer):
         if self.built:
             self.scale.hold(self.frozen)
 
+    def step(self, x: Any = None) -> Any:
+        """The learned scales."""
+        return self.scale(self.frozen)
+
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """The learned scales; zero points 0."""
         scale = self.scale.numpy(self.frozen)
@@ -125,7 +129,7 @@ class LsqRange(Quantizer):
             return x
         real, scale = ops.cast(x, "float32"), self.scale(self.frozen)
         low, high = self.bounds(self.spec)
-        scale = straight_through(scale, grid_of_range(low * scale, high * scale, self.spec)[0])
+        scale = straight_through(scale, self._step(scale))
         gain = step_gain(real, scale, high, batched=True)
         return ops.cast(lsq(real, scale, low, high, gain), x.dtype)
 
@@ -148,6 +152,14 @@ class LsqRange(Quantizer):
     def range(self) -> tuple[float, float]:
         """Minimum and maximum from which TFLite's arithmetic makes the grid."""
         return file_range(*self._ends(), self.spec)
+
+    def step(self, x: Any = None) -> Any:
+        """Scale of the range."""
+        return self._step(self.scale(self.frozen))
+
+    def _step(self, scale: Any) -> Any:
+        low, high = self.bounds(self.spec)
+        return grid_of_range(low * scale, high * scale, self.spec)[0]
 
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Scale and zero point of the range."""

@@ -51,10 +51,20 @@ class LsqPlusRange(Quantizer):
         real, scale, offset = ops.cast(x, "float32"), *self._state()
         low, high = float(self.spec.qmin), float(self.spec.qmax)
         zero = zero_of_offset(scale, offset, low, high)
-        grid = grid_of_range((low - zero) * scale, (high - zero) * scale, self.spec)[0]
+        grid = self._grid(scale, zero)
         gain = step_gain(real, scale, high - low, batched=True)
         y = lsq_plus(real, straight_through(scale, grid), offset, zero, low, high, gain)
         return ops.cast(y, x.dtype)
+
+    def _grid(self, scale: Any, zero: Any) -> Any:
+        low, high = float(self.spec.qmin), float(self.spec.qmax)
+        return grid_of_range((low - zero) * scale, (high - zero) * scale, self.spec)[0]
+
+    def step(self, x: Any = None) -> Any:
+        """Scale of the range."""
+        scale, offset = self._state()
+        zero = zero_of_offset(scale, offset, float(self.spec.qmin), float(self.spec.qmax))
+        return self._grid(scale, zero)
 
     def _state(self) -> tuple[Any, Any]:
         """Scale and beta in real units."""

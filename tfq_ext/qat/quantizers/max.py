@@ -53,6 +53,10 @@ class MaxScale(Quantizer):
         lo = ops.minimum(ops.min(w, axis=axes), 0.0)
         return grid_of_range(lo, ops.maximum(ops.max(w, axis=axes), 0.0), self.spec)
 
+    def step(self, x: Any = None) -> Any:
+        """Scales of the weights x."""
+        return self._grid(ops.cast(x, "float32"))[0]
+
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Scales and zero points of the weights x."""
         parts = self._grid(ops.convert_to_tensor(x, "float32"))

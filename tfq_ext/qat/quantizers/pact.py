@@ -48,11 +48,17 @@ class PactRange(Quantizer):
         if not self.enabled:
             return x
         alpha = self.alpha(self.frozen)
-        scale, zero = grid_of_range(alpha * self._share(), alpha, self.spec)
-        scale, zero = ops.stop_gradient(scale), ops.stop_gradient(zero)
+        scale, zero = map(ops.stop_gradient, self._grid(alpha))
         low, high = float(self.spec.qmin) - zero, float(self.spec.qmax) - zero
         low = ops.maximum(low, -high) if self.symmetric else low
         return ops.cast(pact(ops.cast(x, "float32"), alpha, scale, low, high), x.dtype)
+
+    def _grid(self, alpha: Any) -> tuple[Any, Any]:
+        return grid_of_range(alpha * self._share(), alpha, self.spec)
+
+    def step(self, x: Any = None) -> Any:
+        """Scale of the range."""
+        return self._grid(self.alpha(self.frozen))[0]
 
     def _share(self) -> float:
         """The lower end in units of alpha; a step beyond -1, so that the zero point is 0."""

@@ -56,6 +56,10 @@ class StochasticScale(Quantizer):
         bound = ops.max(ops.abs(w), axis=self.reduced(len(w.shape)))
         return ops.maximum(divided(bound, float(self.spec.qmax)), TINY)
 
+    def step(self, x: Any = None) -> Any:
+        """Scales of the weights x."""
+        return self._scale(ops.cast(x, "float32"))
+
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Scales of the weights x; zero points 0."""
         scale = ops.convert_to_numpy(self._scale(ops.convert_to_tensor(x, "float32")))

@@ -97,10 +97,14 @@ class TernaryScale(Quantizer):
         if old != new:
             raise SpecError(f"Ternary weights have three values; {new.bits} bits do not apply.")
 
+    def step(self, x: Any = None) -> Any:
+        """Scales of the weights x."""
+        w = ops.cast(x, "float32")
+        return ops.reshape(self._map(w)[1], self.channels(w.shape))
+
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Scales of the weights x; zero points 0."""
-        w = ops.convert_to_tensor(x, "float32")
-        scale = ops.convert_to_numpy(self._map(w)[1]).reshape(self.channels(w.shape))
+        scale = ops.convert_to_numpy(self.step(ops.convert_to_tensor(x, "float32")))
         return scale, np.zeros(scale.shape, np.int32)
 
     def get_config(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfq_ext._optional import need
+from tfq_ext.qat.maps.learned import power_of_two as power
 from tfq_ext.qat.maps.learned import tqt
 from tfq_ext.qat.quantizers.base import Quantizer, checked_range, grid_of, register
 from tfq_ext.qat.quantizers.learned import Learned
@@ -67,6 +68,10 @@ class TqtScale(Quantizer):
         if self.built:
             self.log2_t.hold(self.frozen)
 
+    def step(self, x: Any = None) -> Any:
+        """Exact powers of two."""
+        return power(ops.ceil(self.log2_t(self.frozen)) - (self.bits - 1))
+
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Exact powers of two; zero points 0."""
         scale = np.exp2(np.ceil(self.log2_t.numpy(self.frozen)) - (self.bits - 1))
@@ -125,6 +130,10 @@ class TqtRange(Quantizer):
         low, high, bits = self._codes()
         scale = float(np.exp2(np.ceil(self.log2_t.numpy(self.frozen)) - bits))
         return low * scale, high * scale
+
+    def step(self, x: Any = None) -> Any:
+        """The exact power of two."""
+        return power(ops.ceil(self.log2_t(self.frozen)) - self._codes()[2])
 
     def grid(self, x: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Scale, an exact power of two, and zero point."""
