@@ -23,15 +23,63 @@ KERNELS = 2000  # images on which LiteRT's two sets of kernels are compared
 
 def run(job: Job) -> list[str]:
     """Export what the log does not have yet; a sentence for every model that failed."""
+    from _qat_train import model_path
+
     trained, done = job.log().rows("run"), job.log().rows("file")
     failed = []
     for each in runs(EXPERIMENTS, job.settings):
-        if each.id not in trained or each.method == FLOAT:
+        if each.id not in trained:
+            continue
+        kept = model_path(job.out, each.id).exists()
+        if kept and not each.how.bits:
+            _answered(each, job)
+        if each.method == FLOAT or not kept:
+            failed += _sized(each, job)
             continue
         for name, make in _files(each, job):
             if name not in done and not job.late():
                 failed += _recorded(name, make, each, job)
     return failed
+
+
+def _answered(each: Run, job: Job) -> None:
+    """Answers of a float model that was trained elsewhere."""
+    from _qat_train import predictions_path
+
+    path = predictions_path(job.out, each.id)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, _answers(_model(each, job), job))
+
+
+def _sized(each: Run, job: Job) -> list[str]:
+    """Log what the file weighs of a float network, and of a run whose model was not kept."""
+    if each.id in job.log().rows("size") or each.method is None or job.late():
+        return []
+    try:
+        content = _float_file(each) if each.method == FLOAT else _unlearned_file(each, job)
+    except Exception as error:  # one model's failure leaves the others alone
+        return [f"{each.id}: {type(error).__name__}: {str(error).strip()[:300]}"]
+    job.log().write("size", {"id": each.id, "bytes": len(content)})
+    return []
+
+
+def _float_file(each: Run) -> bytes:
+    """With random weights, which weigh as much."""
+    from _qat_train import network
+
+    from tfq_ext.emit.to_float import to_float
+
+    return bytes(to_float(network(each)).model.to_bytes())
+
+
+def _unlearned_file(each: Run, job: Job) -> bytes:
+    """From the weights that its training began with."""
+    from _qat_train import prepared
+
+    qat = need("tfq_ext.qat", why="exporting QAT models")
+    student, _ = prepared(each, _data(job)[0], job.out)
+    return bytes(qat.export(student, show_progress=False).content)
 
 
 def _files(each: Run, job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,14 +29,14 @@ class Group:
     Args:
         run: of the first seed.
         seeds: those that are done.
-        hits: float[N], share of seeds that answer each test image rightly; None where the log
-            alone is left of a run.
+        known: seed -> bool[N], which test images it answers rightly; without the seeds of which
+            the log alone is left.
         accuracies: by seed.
     """
 
     run: Run
     seeds: tuple[int, ...]
-    hits: np.ndarray | None = field(repr=False)
+    known: Mapping[int, np.ndarray] = field(repr=False)
     accuracies: tuple[float, ...]
 
     @property
@@ -49,6 +49,10 @@ class Group:
         """Standard deviation between seeds."""
         return float(np.std(self.accuracies, ddof=1)) if len(self.seeds) > 1 else float("nan")
 
+    def hits(self, seeds: Iterable[int]) -> np.ndarray:
+        """float[N]: the share of these seeds, all of them known, that is right."""
+        return np.asarray(np.mean([self.known[seed] for seed in seeds], axis=0))
+
 
 @dataclass(frozen=True)
 class Lost:
@@ -57,17 +61,21 @@ class Lost:
     Args:
         drop, lo, hi: shares.
         paired: over the same images; else as if each had its own, which is much wider.
+        note: what the interval is of, where it is not of the drop itself.
     """
 
     drop: float
     lo: float
     hi: float
     paired: bool = True
+    note: str = ""
 
     def texts(self) -> tuple[str, str]:
         """Points and interval; "~" marks an unpaired one."""
         mark = "" if self.paired else "~"
-        return f"{100 * self.drop:+.2f}", f"{mark}{100 * self.lo:+.2f} .. {100 * self.hi:+.2f}"
+        note = f" ({self.note})" if self.note else ""
+        ends = f"{mark}{100 * self.lo:+.2f} .. {100 * self.hi:+.2f}"
+        return f"{100 * self.drop:+.2f}", f"{ends}{note}"
 
     def verdict(self, target: float) -> str:
         """Whether a target is met, and whether the interval leaves that open."""
@@ -76,6 +84,17 @@ class Lost:
                 "MISSED" if self.lo > target else "missed by the mean, the interval leaves it open"
             )
         return "met" if self.hi <= target else "met by the mean, the interval leaves it open"
+
+
+def _paired(group: Group, reference: Group) -> Lost | None:
+    """The interval over the seeds whose answers both have."""
+    both = [seed for seed in group.known if seed in reference.known]
+    if not both:
+        return None
+    found = paired_interval(reference.hits(both), group.hits(both))
+    some = len(both) < len(group.seeds)
+    note = f"seed {', '.join(map(str, both))} alone" if some else ""
+    return Lost(found.drop, found.lo, found.hi, note=note)
 
 
 @dataclass
@@ -132,29 +151,42 @@ class Results:
         if not seeds:
             return None
         names = [f"{replace(base, method=method, seed=seed).id}{suffix}" for seed in seeds]
-        if not all(self._path(name).exists() for name in names):
-            logged = tuple(float(self.runs[name]["accuracy"]) for name in names)
-            return Group(replace(base, method=method), seeds, None, logged)
-        hits = np.stack([self._hits(name) for name in names])
-        shares = tuple(float(share) for share in hits.mean(axis=1))
-        return Group(replace(base, method=method), seeds, hits.mean(axis=0), shares)
+        pairs = zip(seeds, names, strict=True)
+        known = {seed: self._hits(name) for seed, name in pairs if self._path(name).exists()}
+        shares = tuple(
+            float(known[seed].mean() if seed in known else self.runs[name]["accuracy"])
+            for seed, name in zip(seeds, names, strict=True)
+        )
+        return Group(replace(base, method=method), seeds, known, shares)
 
     def _hits(self, name: str) -> np.ndarray:
         return np.asarray(np.load(self._path(name)) == self.labels)
+
+    def answered(self, name: str) -> np.ndarray | None:
+        """bool[N], which images a file or model answered rightly; None where that is lost."""
+        return self._hits(name) if self._path(name).exists() else None
 
     def _path(self, name: str) -> Path:
         return self.job.out / "predictions" / f"{name}.npy"
 
     def against(self, group: Group, reference: Group | None) -> Lost | None:
-        """What is lost on the same images, over the seeds that both have."""
+        """What is lost over the seeds that both have, paired over the images where answers are.
+
+        Where some seeds' answers are lost, the others' are paired; where the fine-tuned float
+        network's are lost, the float network's that it started from. The note says so.
+        """
         if reference is None or reference.seeds != group.seeds:
             return None
-        if group.hits is None or reference.hits is None:
-            p, q = reference.accuracy, group.accuracy
-            half = 1.96 * float(np.sqrt((p * (1 - p) + q * (1 - q)) / len(self.labels)))
-            return Lost(p - q, p - q - half, p - q + half, paired=False)
-        found = paired_interval(reference.hits, group.hits)
-        return Lost(found.drop, found.lo, found.hi)
+        drop = reference.accuracy - group.accuracy
+        if found := _paired(group, reference):
+            return replace(found, drop=drop)
+        start = self.group(replace(reference.run, method=None), None, only=group.seeds)
+        if reference.run.method == FLOAT and start and (found := _paired(group, start)):
+            note = f"{100 * found.drop:+.2f} against the network before fine-tuning"
+            return replace(found, drop=drop, note=", ".join(filter(None, (found.note, note))))
+        p, q = reference.accuracy, group.accuracy
+        half = 1.96 * float(np.sqrt((p * (1 - p) + q * (1 - q)) / len(self.labels)))
+        return Lost(drop, drop - half, drop + half, paired=False)
 
     def methods(self, base: Run) -> Iterator[str]:
         """Methods that were trained on it, in the table's order."""

@@ -7,9 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from _qat_plan import FLOAT, METHODS, Run
-from _qat_results import Group, Results, run_of
+from _qat_results import Group, Lost, Results, run_of
+
+from tfq_ext.numerics.intervals import paired_interval
 
 ABLATIONS = (FLOAT, "w8", "w4", "w4-taught")  # rows of width and relu
+ABLATION_NOTES = (
+    "Accuracies compare where the steps of float training are equal; lost points always.",
+    "KB: the whole .tflite. Each channel has 16 bytes besides its weights (int32 bias, float32 "
+    "scale, int64 zero point), which weighs much in networks as narrow as these.",
+)
 HEADER = (
     "training",
     "seeds",
@@ -180,9 +187,8 @@ def ablation(title: str, wanted: Callable[[Run, Run], bool]) -> Callable[..., It
                 assert group is not None
                 rows.append(_ablation_row(results, base, group))
         header = ("network", "float steps", "training", "KB", "Keras %", "lost, points", "95 %")
-        note = "Accuracies compare where the steps of float training are equal; lost points always."
         if rows:
-            yield Section(title, header, tuple(rows), (note,))
+            yield Section(title, header, tuple(rows), ABLATION_NOTES)
 
     return made
 
@@ -192,19 +198,21 @@ def _ablation_row(results: Results, base: Run, group: Group) -> tuple[str, ...]:
         _title(base),
         str(results.float_steps(base)),
         group.run.how.about,
-        f"{group_bytes(results, base, group) / 1e3:.0f}",
+        _kilobytes(group_bytes(results, base, group)),
         _percent(group),
         *_lost(results, group, results.baseline(base, group.seeds)),
     )
 
 
+def _kilobytes(count: float) -> str:
+    return "" if np.isnan(count) else f"{count / 1e3:.0f}"
+
+
 def group_bytes(results: Results, base: Run, group: Group) -> float:
-    """Bytes of the file, the mean over seeds; before export those of the weights alone."""
-    names = _ids(base, group)
-    files = [results.files[name]["bytes"] for name in names if name in results.files]
-    if files:
-        return float(np.mean(files))
-    return float(results.runs[names[0]]["parameters"]) * (group.run.how.bits or 32) / 8
+    """Bytes of the file, the mean over seeds; of one with random weights where none was kept."""
+    rows = results.files | results.rows("size")
+    found = [rows[name]["bytes"] for name in _ids(base, group) if name in rows]
+    return float(np.mean(found)) if found else float("nan")
 
 
 def scratch(results: Results) -> Iterator[Section]:
@@ -232,18 +240,39 @@ def tfmot(results: Results) -> Iterator[Section]:
             f"{100 * row['keras']:.2f}",
             f"{100 * row['accuracy']:.2f}",
             f"{100 * row['agreement']:.2f}",
+            *_behind(results, name),
             f"{row['bytes'] / 1e3:.0f}",
             f"{row['seconds']:.0f}",
         )
         for name, row in results.rows("tfmot").items()
     ]
-    header = ("same float weights, same batches", "Keras %", "LiteRT %", "as Keras %", "KB", "s")
+    header = (
+        "same float weights, same batches",
+        "Keras %",
+        "LiteRT %",
+        "as Keras %",
+        "behind TFMOT in LiteRT, points",
+        "95 %",
+        "KB",
+        "s",
+    )
     if rows:
         yield Section("TFMOT 0.8.1", header, tuple(rows))
     for name, row in results.rows("depthwise").items():
         lines = [(n, f"{a:.1f}", f"{b:.1f}", f"{a - b:.1f}") for n, a, b in row["rows"]]
         header4 = ("layer", "one scale a channel, dB", "one a tensor, dB", "gain, dB")
         yield Section(f"Depthwise kernels of {name}, folded, 8 bits", header4, tuple(lines))
+
+
+def _behind(results: Results, name: str) -> tuple[str, str]:
+    """TFMOT's accuracy minus ours after as many steps, paired over the images."""
+    stem, _, steps = name.rpartition(".")
+    rival = f"{stem.rpartition('.')[0]}.tfmot.{steps}"
+    theirs, ours = results.answered(f"{rival}.litert"), results.answered(f"{name}.litert")
+    if name == rival or theirs is None or ours is None:
+        return "", ""
+    found = paired_interval(theirs, ours)
+    return Lost(found.drop, found.lo, found.hi).texts()
 
 
 def step_time(results: Results) -> Iterator[Section]:

@@ -70,11 +70,64 @@ def test_groups_average_seeds_and_pair_images(results):
     group = results.group(base, "w8")
     assert group.seeds == (0, 1)
     assert group.accuracies == (0.8, 0.6)
-    np.testing.assert_array_equal(group.hits, [0, 0, 0.5, 0.5, 1, 1, 1, 1, 1, 1])
+    shares = [0, 0, 0.5, 0.5, 1, 1, 1, 1, 1, 1]
+    np.testing.assert_array_equal(group.hits(group.seeds), shares)
     found = results.against(group, results.baseline(base, group.seeds))
     assert found.drop == pytest.approx(0.1)
     assert found.lo < 0.1 < found.hi
     assert results.group(base, "w4") is None
+
+
+def lose(results, seed, method):
+    run = Run("tiny", 0.35, "relu6", seed, method)
+    row = results.runs[run.id] | {"accuracy": 1 - (1 + 2 * seed + (method == "w8")) / 10}
+    results.job.log().write("run", row)
+    del results.runs  # read the log again
+    (results.job.out / "predictions" / f"{run.id}.npy").unlink()
+
+
+def test_seeds_whose_answers_are_there_are_paired(results):
+    (base,) = results.bases()
+    lose(results, 0, "w8")
+    group = results.group(base, "w8")
+    assert group.accuracy == pytest.approx(0.7)
+    found = results.against(group, results.baseline(base, group.seeds))
+    assert found.paired
+    assert found.note == "seed 1 alone"
+    assert found.drop == pytest.approx(0.1)
+    assert found.texts()[1].endswith("(seed 1 alone)")
+
+
+def test_the_start_stands_in_for_lost_answers_of_the_float_network(results):
+    (base,) = results.bases()
+    for seed in (0, 1):
+        lose(results, seed, FLOAT)
+    group = results.group(base, "w8")
+    assert not results.against(group, results.baseline(base, group.seeds)).paired
+    for seed in (0, 1):
+        run = replace(base, seed=seed)
+        results.job.log().write("run", {"id": run.id, "accuracy": 1.0})
+        np.save(results.job.out / "predictions" / f"{run.id}.npy", results.labels)
+    del results.runs
+    found = results.against(group, results.baseline(base, group.seeds))
+    assert found.paired
+    assert found.drop == pytest.approx(0.1)  # against the fine-tuned one, by the log
+    assert found.lo < 0.3 < found.hi
+    assert found.note == "+30.00 against the network before fine-tuning"
+
+
+def test_ours_stands_behind_tfmot_by_pairs(results):
+    from _qat_sections import tfmot
+
+    folder = results.job.out / "predictions"
+    for name, wrong in (("tfmot", 1), ("w8", 3)):
+        name = f"tiny-0.35-relu6-s0.{name}.steps30"
+        np.save(folder / f"{name}.litert.npy", np.where(results.labels < wrong, 99, results.labels))
+        row = {"id": name, "keras": 1, "accuracy": 1, "agreement": 1, "bytes": 1, "seconds": 1}
+        results.job.log().write("tfmot", row)
+    (section,) = tfmot(results)
+    behind = section.header.index("behind TFMOT in LiteRT, points")
+    assert [row[behind] for row in section.rows] == ["", "+20.00"]
 
 
 @pytest.mark.tf
