@@ -17,7 +17,9 @@ import numpy as np
 
 from tfq_ext.errors import SpecError
 from tfq_ext.numerics.budget import spend
+from tfq_ext.rounding.fitted import Alphabet, fitted
 from tfq_ext.rounding.job import Job
+from tfq_ext.rounding.quadratic import Chooser, Quadratic
 from tfq_ext.spec import QParams
 
 INPUTS = 255  # width of the interval of int8 inputs
@@ -31,7 +33,8 @@ def a2q(job: Job) -> np.ndarray:
     Raises:
         SpecError: the argument is no whole number of 9..32.
     """
-    return job.codes(_within(job, _budget(job)))
+    budget = _budget(job)
+    return job.codes(fitted(job, _within(job, budget), _affordable(budget)))
 
 
 def a2q_grid(job: Job) -> QParams:
@@ -77,6 +80,30 @@ def _budget(job: Job) -> int:
     if bits != int(bits) or not BITS[0] <= bits <= BITS[1]:
         raise SpecError(f"a2q takes accumulators of {BITS[0]} to {BITS[1]} bits, got {bits}.")
     return (2 ** (int(bits) - 1) - 1) // INPUTS
+
+
+def _affordable(budget: int) -> Alphabet:
+    """The nearest code that what the others leave of the budget still buys."""
+
+    def alphabet(problem: Quadratic, codes: np.ndarray | None) -> Chooser:
+        now = np.zeros_like(problem.weight) if codes is None else codes.copy()
+        up, down = (np.maximum(sign * now, 0).sum(axis=1) for sign in (1, -1))
+
+        def choose(t: int, steps: np.ndarray) -> np.ndarray:
+            old = now[:, t]
+            most = budget - (up - np.maximum(old, 0))
+            least = (down - np.maximum(-old, 0)) - budget
+            new = np.clip(problem.nearest(steps), least, most)
+            up[:], down[:] = (
+                budget - most + np.maximum(new, 0),
+                least + budget + np.maximum(-new, 0),
+            )
+            now[:, t] = new
+            return new
+
+        return choose
+
+    return alphabet
 
 
 def _within(job: Job, budget: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfq_ext.rounding.quadratic import Quadratic, sweep
+from tfq_ext.rounding.quadratic import Chooser, Quadratic, sweep
 
 
 def descend(
@@ -14,6 +14,7 @@ def descend(
     sweeps: int,
     *,
     fixed: np.ndarray | None = None,
+    among: Chooser | None = None,
 ) -> np.ndarray:
     r"""Each code in turn to its best value given all the others; never worse.
 
@@ -26,6 +27,7 @@ def descend(
         codes: float64[G, n, c] to start from.
         sweeps: at most; it ends when nothing moves.
         fixed: bool[G, n, c] codes that stay.
+        among: picks input t's codes for what they should be; None: the nearest of the grid.
 
     Returns:
         float64[G, n, c].
@@ -37,7 +39,7 @@ def descend(
         old = codes
 
         def choose(t: int, steps: np.ndarray, old: np.ndarray = old) -> np.ndarray:
-            new = problem.nearest(steps)
+            new = problem.nearest(steps) if among is None else among(t, steps)
             return new if fixed is None else np.where(fixed[:, t], old[:, t], new)
 
         codes = sweep(pulled - behind @ old, coupling, choose)

@@ -15,7 +15,7 @@ from tfq_ext.errors import SpecError
 from tfq_ext.rounding.better import better_than_nearest
 from tfq_ext.rounding.descent import descend
 from tfq_ext.rounding.layer_data import LayerData
-from tfq_ext.rounding.quadratic import BLOCK, Quadratic, sweep
+from tfq_ext.rounding.quadratic import BLOCK, Chooser, Quadratic, sweep
 from tfq_ext.spec import QParams
 
 DAMP = 0.01  # the paper's
@@ -65,11 +65,20 @@ def gptq(
     return better_than_nearest(weight, params, data, problem.rows(codes, params))
 
 
-def successive(problem: Quadratic, wanted: np.ndarray, block: int = BLOCK) -> np.ndarray:
-    """GPTQ's pass: float64[G, n, c] codes for the real weights `wanted`, float64[G, n, c]."""
+def successive(
+    problem: Quadratic, wanted: np.ndarray, block: int = BLOCK, *, among: Chooser | None = None
+) -> np.ndarray:
+    """GPTQ's pass: float64[G, n, c] codes for the real weights `wanted`, float64[G, n, c].
+
+    Args:
+        problem: of the layer.
+        wanted: in steps.
+        block: inputs between two matrix products.
+        among: picks input t's codes for what they should be; None: the nearest of the grid.
+    """
     below, _ = factor(problem)
     base = below @ wanted  # unit diagonal: wanted is in it
-    return sweep(base, below, lambda _, steps: problem.nearest(steps), block)
+    return sweep(base, below, among or (lambda _, steps: problem.nearest(steps)), block)
 
 
 def best_of(problem: Quadratic, wanted: np.ndarray, width: int) -> np.ndarray:
