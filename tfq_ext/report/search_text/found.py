@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import StringIO
 
 from rich.console import Console
 
 from tfq_ext.report.lined import Lined
-from tfq_ext.report.words import count, db, printable, size
+from tfq_ext.report.words import count, db, size
 from tfq_ext.search.found import Found, LayerWidth, Point, Worth
+from tfq_ext.validation.comparison.labels import labels
 
 TOP = 15
 WIDTH = 100
 _PLAIN = ("w8", "a8")
+_SLOW = ("float", "a16", "w4a16")
+_REMARK = (
+    "Not every layer computes in 8 bits. An integer-only file takes choices w4 and w8; a latency "
+    "budget weighs what the others cost in time."
+)
 
 
 def show_found(found: Found, console: Console, *, top: int | None = TOP) -> None:
@@ -33,7 +39,7 @@ def show_found(found: Found, console: Console, *, top: int | None = TOP) -> None
     shown = shown if top is None else shown[:top]
     if shown:
         console.print()
-        console.print(_layers(shown))
+        console.print(_layers(shown, labels({row.layer: row.op for row in found.layers})))
         if len(shown) < len(other):
             console.print(f"and {count(len(other) - len(shown), 'layer')} more (--all)")
     if found.points:
@@ -58,6 +64,8 @@ def _head(found: Found) -> Iterator[str]:
     yield f"8 bits throughout: {_worth(found.base, found)}."
     if found.greedy is not None:
         yield f"Greedy choice, forecast: {_worth(found.greedy, found)}."
+    if found.goal.max_latency is None and any(r.width in _SLOW for r in found.layers):
+        yield _REMARK
     measured = f"measured on {count(found.samples, 'sample')}"
     yield f"{count(found.rounds, 'file')} made and {measured}."
 
@@ -74,9 +82,9 @@ def _worth(worth: Worth, found: Found) -> str:
     return ", ".join(parts)
 
 
-def _layers(rows: list[LayerWidth]) -> Lined:
+def _layers(rows: list[LayerWidth], short: Mapping[str, str]) -> Lined:
     cells = [
-        [printable(r.layer), r.op, r.width, str(r.elements or "-"), _db(r.loss_db), _db(r.w4_db)]
+        [short[r.layer], r.op, r.width, str(r.elements or "-"), _db(r.loss_db), _db(r.w4_db)]
         for r in rows
     ]
     titles = ["not in 8 bits", "op", "width", "weights", "alone", "alone in w4"]

@@ -9,8 +9,9 @@ from io import StringIO
 from rich.console import Console
 
 from tfq_ext.report.lined import Lined
-from tfq_ext.report.words import count, db, printable
+from tfq_ext.report.words import count, db
 from tfq_ext.search.sensitivity import ALL, ALL_BUT, ONLY, Sensitivity, SensitivityRow
+from tfq_ext.validation.comparison.labels import labels
 
 TOP = 20
 WIDTH = 100
@@ -106,10 +107,10 @@ def _table(found: Sensitivity, names: Sequence[str]) -> Lined:
     titles += [f"KL {_label(*key)}" for key in kls if key[0]]
     titles += [f"freed {_label(*key)}" for key in but]
     wide = [title for title in titles if title.startswith("freed") and title.endswith("a16")]
-    ops = {row.layer: row.op for row in found.rows}
-    rows = []
+    ops = {row.layer: row.op for row in found.rows if row.layer}
+    short, rows = labels(ops), []
     for name in names:
-        cells = [printable(name), ops[name], _amount(found.elements.get(name, 0))]
+        cells = [short[name], ops[name], _amount(found.elements.get(name, 0))]
         for w, a in only:
             row = found.find(name, ONLY, weights=w, activations=a)
             cells.append("-" if row is None else db(row.sqnr_db))

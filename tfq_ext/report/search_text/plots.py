@@ -15,13 +15,13 @@ from tfq_ext._files import write_atomic
 from tfq_ext._optional import need
 from tfq_ext.errors import OutputError
 from tfq_ext.report.search_text.layers import freed
-from tfq_ext.report.words import printable, size
+from tfq_ext.report.words import size
 from tfq_ext.search.found import Found
 from tfq_ext.search.sensitivity import ALL_BUT, ONLY, Sensitivity
+from tfq_ext.validation.comparison.labels import labels
 
 WHY = "Plots"
 SUFFIXES = (".png", ".svg", ".pdf")
-NAME = 40  # characters of a layer's name
 STYLE = {
     "text.parse_math": False,
     "font.size": 9,
@@ -84,7 +84,8 @@ def plot_sensitivity(found: Sensitivity, path: str | os.PathLike[str]) -> Path:
             _draw_only(axes[0], found, names, only)
         if gains:
             _draw_gains(axes[-1], gains)
-        axes[0].set_yticks(range(len(names)), [_short(name) for name in names], fontsize=7)
+        short = labels({row.layer: row.op for row in found.rows if row.layer})
+        axes[0].set_yticks(range(len(names)), [short[name] for name in names], fontsize=7)
         axes[0].set_ylim(len(names) - 0.4, -0.6)
     return Path(path)
 
@@ -139,19 +140,13 @@ def _gains(
     return gains
 
 
-def _short(name: str) -> str:
-    clean = printable(name)
-    if len(clean) <= NAME:
-        return clean
-    return f"{clean[: NAME // 3]}…{clean[-(NAME - NAME // 3 - 1) :]}"
-
-
 def plot_found(found: Found, path: str | os.PathLike[str]) -> Path:
     """Measured SQNR by size, with forecast and greedy beside it."""
     points = [p for p in found.points if math.isfinite(p.sqnr_db)]
     with _figure(path, 7.2, 4.4) as figure:
         axes = figure.add_subplot()
-        x = [p.forecast.size / 1e6 for p in points]
+        unit, name = (1e6, "MB") if found.base.size >= 1e6 else (1e3, "kB")
+        x = [p.forecast.size / unit for p in points]
         measured = [p.sqnr_db for p in points]
         axes.plot(x, measured, "o-", color="#0072b2", label="measured", linewidth=1.6)
         forecast = [p.forecast.sqnr_db for p in points]
@@ -160,7 +155,7 @@ def plot_found(found: Found, path: str | os.PathLike[str]) -> Path:
         if greedy:
             label = "forecast, greedy choice"
             axes.plot(*zip(*greedy, strict=True), ":", color="#d55e00", label=label, linewidth=1.4)
-        here = (found.measured.size / 1e6, found.measured.sqnr_db)
+        here = (found.measured.size / unit, found.measured.sqnr_db)
         if math.isfinite(here[1]):
             axes.plot(*here, "*", color="#d55e00", markersize=14, label="the recipe's file")
         for p, a in zip(points, x, strict=True):
@@ -168,21 +163,21 @@ def plot_found(found: Found, path: str | os.PathLike[str]) -> Path:
                 axes.annotate(
                     p.label, (a, p.sqnr_db), xytext=(6, -12), textcoords="offset points", fontsize=8
                 )
-        _goals(axes, found)
-        axes.set(xlabel="file size, MB", ylabel="SQNR of the outputs, dB (higher is better)")
+        _goals(axes, found, unit)
+        axes.set(xlabel=f"file size, {name}", ylabel="SQNR of the outputs, dB (higher is better)")
         axes.margins(x=0.08, y=0.12)
         axes.legend(frameon=False, fontsize=8)
     return Path(path)
 
 
-def _goals(axes: Any, found: Found) -> None:
+def _goals(axes: Any, found: Found, unit: float) -> None:
     """The budgets as lines."""
     if found.goal.max_size is not None:
         limit = found.goal.max_size
-        axes.axvline(limit / 1e6, color="#555555", linewidth=0.9)
+        axes.axvline(limit / unit, color="#555555", linewidth=0.9)
         axes.annotate(
             f"at most {size(round(limit))}",
-            (limit / 1e6, 0.02),
+            (limit / unit, 0.02),
             xycoords=("data", "axes fraction"),
             xytext=(3, 0),
             textcoords="offset points",
