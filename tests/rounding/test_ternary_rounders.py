@@ -143,44 +143,54 @@ def test_impossible_groups_are_refused(size):
 FLOAT = residual()
 
 
-def file_of(rounding: str, **more) -> tuple[Model, object]:
-    recipe = {"base": "int8-minmax", "weights": {"rounding": rounding, **more}}
+def layers(base: str, rounding: str):
+    """(taps, stored type, codes[C, n], scales[C], float rows) of each layer of the file."""
+    recipe = {"base": base, "weights": {"rounding": rounding}}
     result = tfq_ext.quantize(FLOAT.to_bytes(), images(16), recipe=recipe)
-    return Model.load(result.content), result
-
-
-def weights_in(model: Model):
-    """(op code, position, stored type, codes, scales) of each layer."""
-    graph = model.graphs[0]
-    for op in graph.ops:
-        if (code := graph.code(op)) in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            t = int(op.inputs[1])
-            scale = np.asarray(graph.tensors[t].quantization.scale, np.float64)
-            yield code, graph.dtype(t), graph.constant(t), scale
-
-
-@pytest.mark.parametrize(
-    ("rounding", "stored"), [("twn", "int4"), ("fgq:4", "int8"), ("fgq_two:4", "int8")]
-)
-def test_the_file_holds_the_ternary_weights(rounding, stored):
-    model, result = file_of(rounding)
-    graph = FLOAT.graphs[0]
-    rounder = parse_rounder(rounding)
-    for k, (code, dtype, codes, scale) in enumerate(weights_in(model), 1):
-        axis = 3 if code.startswith("DEPTH") else 0
-        real = graph.constant(graph.by_name[f"w{k}"])
-        rows = np.moveaxis(real, axis, 0).reshape(real.shape[axis], -1)
-        taps = 9 if code != "FULLY_CONNECTED" else 1
-        bits = 2 if rounding == "twn" else 8
-        wanted, reals = rounded(rounding, rows, bits, taps=taps)
-        found = np.moveaxis(codes, axis, 0).reshape(rows.shape)
-        assert dtype == stored
-        np.testing.assert_array_equal(found, wanted)
-        np.testing.assert_allclose(found * scale[:, None], reals, rtol=1e-6)
-    assert rounder.trades
     notes = [note for row in result.account.weights for note in row.notes]
-    assert all(note.startswith("ternary, ") for note in notes)
     assert len(notes) == 4
+    assert all(note.startswith("ternary, ") for note in notes)
+    pivot, graph = FLOAT.graphs[0], Model.load(result.content).graphs[0]
+    for k in range(1, 5):
+        real = pivot.constant(pivot.by_name[f"w{k}"])
+        names = (f"w{k}/int8", f"w{k}/codes", f"w{k}")
+        t = next(graph.by_name[name] for name in names if name in graph.by_name)
+        grid = graph.tensors[t].quantization
+        rows, codes = (
+            np.moveaxis(w, grid.quantizedDimension, 0).reshape(len(grid.scale), -1)
+            for w in (real, graph.constant(t))
+        )
+        yield 9 if k < 4 else 1, graph.dtype(t), codes, np.asarray(grid.scale)[:, None], rows
+
+
+@pytest.mark.parametrize("rounding", ["fgq:4", "fgq_two:4", "fgq:0"])
+def test_a_file_with_float_activations_holds_the_weights_own_ternary_codes(rounding):
+    """Bit for bit what the rounder makes without data."""
+    for taps, stored, codes, scale, rows in layers("weight_only", rounding):
+        wanted, reals = rounded(rounding, rows, taps=taps)
+        assert stored == "int8"
+        np.testing.assert_array_equal(codes, wanted)
+        np.testing.assert_allclose(codes * scale, reals, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rounding", ["twn", "fgq:4", "fgq_two:4"])
+def test_an_integer_file_holds_ternary_weights_fitted_to_its_inputs(rounding):
+    size = {"twn": 10**6, "fgq:4": 4, "fgq_two:4": 4}[rounding]
+    same = []
+    for taps, stored, codes, _, rows in layers("int8-minmax", rounding):
+        assert stored == ("int4" if rounding == "twn" else "int8")
+        channels, n = codes.shape
+        taps = 1 if n == taps or rounding == "twn" else taps
+        for tap in codes.reshape(channels, taps, -1).transpose(1, 0, 2):
+            for start in range(0, tap.shape[1], size):
+                group = tap[:, start : start + size]
+                sides = (np.maximum(group, 0), np.maximum(-group, 0))
+                for side in sides if rounding == "fgq_two:4" else (np.abs(group),):
+                    assert all(np.unique(row[row > 0]).size <= 1 for row in side)
+        if rounding == "twn":
+            assert set(np.unique(codes)) == {-1, 0, 1}
+        same.append(np.array_equal(codes, rounded(rounding, rows, taps=taps)[0]))
+    assert not all(same), "the inputs made no difference"
 
 
 def test_every_ternary_rounder_is_tested_here():

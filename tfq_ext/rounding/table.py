@@ -35,6 +35,7 @@ class Rounder:
         bits: its codes need no more than these, whatever the recipe says; None: the recipe's.
         note: (job, codes) -> words for the account on what came out; "" for none.
         trades: what it buys with output error ("zeros", "distinct values"); "": nothing.
+        takes_data: works from the weight alone, but better with data.
         error: (weight, what the codes stand for, data) -> float64[C], the output error that it
             lowers: before the activation on all positions, or after it on patches.
 
@@ -52,7 +53,13 @@ class Rounder:
     bits: int | None = None
     note: Callable[[Job, np.ndarray], str] | None = None
     trades: str = ""
+    takes_data: bool = False
     error: Callable[[np.ndarray, np.ndarray, LayerData], np.ndarray] = squared_error
+
+    @property
+    def on_data(self) -> bool:
+        """Whether the layer's inputs are worth collecting."""
+        return self.needs_data or self.takes_data
 
 
 def data_of(job: Job) -> LayerData:
@@ -102,6 +109,7 @@ def _ternary_groups(doc: str, two_sided: bool = False) -> Rounder:
         grid=grid,
         note=ternary_groups,
         trades="ternary codes",
+        takes_data=True,
     )
 
 
@@ -116,7 +124,7 @@ ROUNDERS: Table[Rounder] = Table(
         "gptq": Rounder(
             lambda job: gptq(job.weight, job.params, data_of(job), ridge=_argument(job)),
             needs_data=True,
-            doc="errors paid back by inputs to come; ridge of its target (1e9: the weights)",
+            doc="errors paid back by inputs to come; a number: ridge of a target on the prefix",
             argument=RIDGE,
         ),
         "adaround": Rounder(
@@ -161,6 +169,7 @@ ROUNDERS: Table[Rounder] = Table(
             bits=2,
             note=ternary_zeros,
             trades="ternary codes",
+            takes_data=True,
         ),
         "fgq": _ternary_groups("ternary in groups of this many input channels (0: all of them)"),
         "fgq_two": _ternary_groups("fgq, negative weights with a scale of their own", True),
@@ -171,6 +180,7 @@ ROUNDERS: Table[Rounder] = Table(
             argument=16,
             note=lambda job, codes: f"{np.unique(codes).size} distinct codes",
             trades="distinct values",
+            takes_data=True,
         ),
         "a2q": Rounder(
             a2q,
@@ -180,6 +190,7 @@ ROUNDERS: Table[Rounder] = Table(
             grid=a2q_grid,
             note=lambda job, codes: f"at most {accumulator_bits(job, codes)} accumulator bits",
             trades="accumulator bits",
+            takes_data=True,
         ),
     },
 )
@@ -190,7 +201,7 @@ def parse_rounder(text: str) -> Rounder:
 
     Raises:
         UnknownName: no such rounder.
-        RecipeError: a number for a rounder that takes none.
+        RecipeError: a number for a rounder that takes none, or no number.
     """
     name, _, number = text.partition(":")
     rounder = ROUNDERS[name]
@@ -198,4 +209,7 @@ def parse_rounder(text: str) -> Rounder:
         return rounder
     if rounder.argument is None:
         raise RecipeError(f"rounding: got {text!r}, but {name!r} takes no number.")
-    return replace(rounder, argument=float(number))
+    try:
+        return replace(rounder, argument=float(number))
+    except ValueError:
+        raise RecipeError(f"rounding: got {text!r}, but {number!r} is no number.") from None

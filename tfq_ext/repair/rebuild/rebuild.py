@@ -40,7 +40,7 @@ def wants_rebuild(recipe: Recipe, rows: Sequence[Layer]) -> bool:
 
 
 def _on_data(layer: Layer) -> bool:
-    return layer.choice.weight_scale == "output" or parse_rounder(layer.choice.rounding).needs_data
+    return layer.choice.weight_scale == "output" or parse_rounder(layer.choice.rounding).on_data
 
 
 def rebuilder(
