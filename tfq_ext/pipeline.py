@@ -15,7 +15,7 @@ from tfq_ext.emit.plan import Plan
 from tfq_ext.emit.result import Emitted, Note
 from tfq_ext.emit.to_float import Pivot, to_float
 from tfq_ext.emit.verify import ReadBack, verify, verify_constants
-from tfq_ext.errors import DataError, StrictError, TfqWarning
+from tfq_ext.errors import DataError, EmissionError, StrictError, TfqWarning
 from tfq_ext.recipe import Recipe, load_recipe
 from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.repair.choosing import choose
@@ -185,20 +185,39 @@ def finish(
     """
     watch = partial(progress, enabled=show_progress)
     ways = list(variants(calibrated, recipe, threads=threads, watch=watch))
-    made = {
-        name: finish_one(start(), one, threads=threads, show_progress=show_progress)
-        for name, start, one in (ways if calibrated.held_back is not None else ways[:1])
-    }
-    if len(made) == 1:
-        (result,) = made.values()
-        return replace(result, recipe=recipe)
-    judges = [owned(sample) for sample in calibrated.held_back or ()]
+    if calibrated.held_back is None or len(ways) == 1:
+        _, start, one = ways[0]
+        made = finish_one(start(), one, threads=threads, show_progress=show_progress)
+        return replace(made, recipe=recipe)
+    judges = [owned(sample) for sample in calibrated.held_back]
     reference = Reference(calibrated.pivot.model.to_bytes(), judges, threads=threads)
-    scores = {name: reference.sqnr(result.content) for name, result in made.items()}
-    best = max(scores, key=lambda name: scores[name])
-    account = made[best].account
-    tried = {**account.end_to_end, **scores}
-    return replace(made[best], recipe=recipe, account=replace(account, end_to_end=tried))
+    results: dict[str, Result] = {}
+    scores: dict[str, float] = {}
+    failed: list[EmissionError] = []
+    for name, start, one in ways:
+        try:
+            made = finish_one(start(), one, threads=threads, show_progress=show_progress)
+        except EmissionError as error:
+            failed.append(error)
+            continue
+        results[name], scores[name] = made, reference.sqnr(made.content)
+    if not results:
+        raise failed[0]
+    return _winner(results, scores, recipe, failed)
+
+
+def _winner(
+    results: Mapping[str, Result],
+    scores: Mapping[str, float],
+    recipe: Recipe,
+    failed: Sequence[EmissionError],
+) -> Result:
+    """The result nearest to float, with the scores of all in its account."""
+    best = results[max(scores, key=lambda name: scores[name])]
+    notes = [Note("variant", "", f"one way gave no file: {error}") for error in failed]
+    tried = {**best.account.end_to_end, **scores}
+    account = replace(best.account, end_to_end=tried, notes=(*best.account.notes, *notes))
+    return replace(best, recipe=recipe, account=account)
 
 
 def finish_one(

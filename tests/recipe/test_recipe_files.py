@@ -72,7 +72,7 @@ def test_control_characters_are_escaped():
 def test_base_changes_only_what_is_said(tmp_path):
     path = write(
         tmp_path / "mine.toml",
-        'base = "int4"\ncalibrator = "mse"\n[weights]\nper_channel = false\n',
+        'base = "int4-nearest"\ncalibrator = "mse"\n[weights]\nper_channel = false\n',
     )
     recipe = load_recipe(path)
     assert recipe.weights.model_dump() == {

@@ -19,7 +19,7 @@ from tfq_ext.repair.weights import choose_weights, layers
 from tfq_ext.rounding import squared_error, to_rows
 from tfq_ext.tflite.runner import Runner
 
-FOUR = {"base": "int4", "calibrator": "minmax", "output_calibrator": "minmax"}
+FOUR = {"base": "int4-nearest", "calibrator": "minmax", "output_calibrator": "minmax"}
 GPTQ = FOUR | {"weights": {"bits": 4, "scale": "output", "rounding": "gptq"}, "bias": "match"}
 
 

@@ -16,6 +16,9 @@ class Preset(NamedTuple):
     recipe: Recipe
 
 
+FAST = Recipe(calibrator="percentile:99.99", output_calibrator="mse")
+GPTQ = WeightGrid(scale="output", rounding="gptq")
+GPTQ_4 = WeightGrid(bits=4, scale="output", rounding="gptq")
 PRESETS: Table[Preset] = Table(
     "recipe",
     {
@@ -27,8 +30,24 @@ PRESETS: Table[Preset] = Table(
             "16-bit activations, 8-bit weights: close to float, slower than int8.",
             Recipe(activations=ActivationGrid(bits=16)),
         ),
+        "fast": Preset(
+            "int8 in seconds: ranges from their distributions alone.",
+            FAST,
+        ),
+        "best": Preset(
+            "int8 in minutes: weights by GPTQ, channels equalized if that helps; never below fast.",
+            Recipe(weights=GPTQ, equalize="try", at_least="fast"),
+        ),
         "int4": Preset(
-            "4-bit weights, 8-bit activations: up to half the bytes of int8, slower on CPU.",
+            "4-bit weights by GPTQ, biases matched: half of int8's bytes, slower on CPU. Minutes.",
+            Recipe(weights=GPTQ_4, bias="match", equalize="try", at_least="int4-fast"),
+        ),
+        "int4-fast": Preset(
+            "The same without judging ranges by the error they cause.",
+            FAST.changed(weights=GPTQ_4.model_dump(), bias="match"),
+        ),
+        "int4-nearest": Preset(
+            "4-bit weights to the nearest code: for comparison.",
             Recipe(weights=WeightGrid(bits=4, scale="mse")),
         ),
         "fp16": Preset(

@@ -11,6 +11,7 @@ from tfq_ext.repair.equalize import channel_maxima, equalize
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.watch import Watch, unwatched
 
+LIMIT = 4.0  # of a factor: MobileNetV2's activations alone 21.3 dB, at 2 20.5, without limit 20.7
 Variant = tuple[str, Callable[[], Calibrated], Recipe]
 
 
@@ -22,14 +23,14 @@ def variants(
     The first one is made where nothing was held back to compare on.
     """
     plain = replace_steps(recipe)
-    possible = recipe.mode in ("static", "simulate") and calibrated.samples is not None
+    possible = calibrated.samples is not None and calibrated.trained is None
     if recipe.equalize == "off" or not possible:
         yield "as it stands", lambda: calibrated, plain
     else:
         yield "equalized", lambda: equalized(calibrated, threads=threads, watch=watch), plain
         if recipe.equalize == "try":
             yield "not equalized", lambda: calibrated, plain
-    if recipe.at_least is not None:
+    if recipe.at_least is not None and possible:
         yield recipe.at_least, lambda: calibrated, load_recipe(recipe.at_least)
 
 
@@ -43,7 +44,7 @@ def equalized(calibrated: Calibrated, *, threads: int = 2, watch: Watch = unwatc
     model, kept, apart = calibrated.pivot.model, calibrated.samples, calibrated.held_back
     assert kept is not None
     maxima = channel_maxima(model, watch(kept, label="channels"), threads=threads)
-    done = equalize(model, relu6="up", maxima=maxima, balance="both")
+    done = equalize(model, relu6="up", maxima=maxima, balance="activations", limit=LIMIT)
     if not done.links:
         return calibrated
     stats = observe(done.model, watch(kept, label="observing"), threads=threads)

@@ -18,6 +18,7 @@ from tfq_ext.rounding import (
     ROUNDERS,
     Job,
     LayerData,
+    better_than_nearest,
     from_rows,
     parse_rounder,
     to_rows,
@@ -166,13 +167,25 @@ def choose_weight(
     if floored:
         notes.append(f"{floored} near-dead channels: scale raised so that the int32 bias fits")
     job = replace(job, params=params)
-    chosen = rounder.round(job)
+    chosen = _zeros_kept(job, rounder.round(job))
     if rounder.note is not None and (said := rounder.note(job, chosen)):
         notes.append(said)
     codes = from_rows(chosen, weight.shape, layer.fact.axis)
     params = QParams(spec, params.scale, params.zero_point)
     stored = "int4" if spec.bits <= 4 else "int8"
     return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes))
+
+
+def _zeros_kept(job: Job, codes: np.ndarray) -> np.ndarray:
+    """Weights that are exactly 0 (pruned) stay so, whatever a rounder paid back there."""
+    zero = np.asarray(job.params.zero_point, np.int8).reshape(-1, 1)
+    moved = (job.weight == 0) & (codes != zero)
+    if not moved.any():
+        return codes
+    forced = np.where(moved, np.broadcast_to(zero, codes.shape), codes)
+    if job.data is None:
+        return forced
+    return better_than_nearest(job.weight, job.params, job.data, forced)
 
 
 def _weight_spec(

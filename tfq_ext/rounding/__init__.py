@@ -1,5 +1,6 @@
 """Weights to codes: the grid of a weight, and a table of rounders onto it."""
 
+from tfq_ext.rounding.better import better_than_nearest
 from tfq_ext.rounding.grid import SCALES, weight_params
 from tfq_ext.rounding.layer_data import LayerData, Patches, apply_rows, squared_error
 from tfq_ext.rounding.nearest import nearest
@@ -14,6 +15,7 @@ __all__ = [
     "Patches",
     "Rounder",
     "apply_rows",
+    "better_than_nearest",
     "from_rows",
     "nearest",
     "parse_rounder",
