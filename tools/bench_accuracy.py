@@ -1,4 +1,4 @@
-"""What quantization costs in accuracy: ours by calibrator, and the rivals, on real images.
+"""What quantization costs in accuracy on real images: ours by range and preset, and the rivals.
 
     python tools/bench_accuracy.py --images imagenet_dev --model mobilenet_v2_imagenet.keras
     python tools/bench_accuracy.py --images photos --model net.keras --preprocess scale=1/255
@@ -22,7 +22,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,19 +120,23 @@ def timed(name: str, job: Job) -> Made:
     return Made(content, time.perf_counter() - start)
 
 
-def ours(job: Job, calibrator: str) -> Made:
-    """tfq_ext from ranges alone: no weight repair."""
+def ours(job: Job, recipe: str | dict[str, str]) -> Made:
+    """tfq_ext by one recipe."""
     start = time.perf_counter()
-    result = quantize(
-        job.pivot,
-        job.images,
-        recipe={"base": "int8", "calibrator": calibrator},
-        preprocess=job.preprocess,
-    )
+    result = quantize(job.pivot, job.images, recipe=recipe, preprocess=job.preprocess)
     return Made(result.content, time.perf_counter() - start)
 
 
-def make_all(job: Job, calibrators: Sequence[str]) -> tuple[dict[str, Made], dict[str, str]]:
+def our_recipes(calibrators: str, presets: str) -> dict[str, str | dict[str, str]]:
+    """Name in the table -> recipe: int8 by ranges alone for each calibrator, then the presets."""
+    names = [name for name in calibrators.split(",") if name]
+    by_range = {f"int8, {name}": {"base": "int8", "calibrator": name} for name in names}
+    return {**by_range, **{name: name for name in presets.split(",") if name}}
+
+
+def make_all(
+    job: Job, recipes: Mapping[str, str | dict[str, str]]
+) -> tuple[dict[str, Made], dict[str, str]]:
     """Every file, by contender; and why, for those that could not be made."""
     made: dict[str, Made] = {}
     failed: dict[str, str] = {}
@@ -141,8 +145,8 @@ def make_all(job: Job, calibrators: Sequence[str]) -> tuple[dict[str, Made], dic
         for name in RIVALS
     ]
     tasks += [
-        (f"tfq_ext, {name}", lambda name=name: ours(job, name))  # type: ignore[misc]
-        for name in calibrators
+        (f"tfq_ext, {name}", lambda recipe=recipe: ours(job, recipe))  # type: ignore[misc]
+        for name, recipe in recipes.items()
     ]
     for done, (name, task) in enumerate(tasks, 1):
         print(f"[{done}/{len(tasks)}] {name}", file=sys.stderr, flush=True)
@@ -237,7 +241,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", type=Path, required=True, help="float Keras model, .keras or .h5")
     add("--images", type=Path, required=True, help="folder of images named by class index")
-    add("--calibrators", default="minmax,percentile:99.99,mse,kl,auto", help="of ours, by comma")
+    add("--calibrators", default="minmax,percentile:99.99,mse,kl", help="of ours, by comma")
+    add("--recipes", default="fast,int8,best,int4-fast,int4", help="presets of ours, by comma")
     add("--preprocess", help='for example "scale=1/255,mean=0.5,std=0.5"')
     add("--calibrate-ending", default="0", metavar="DIGITS", help="default 0")
     add("--evaluate-ending", default="37", metavar="DIGITS", help="default 37")
@@ -258,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         images = folder_of(calibrate, Path(folder, "calibrate"))
         job = Job(args.model.resolve(), Path(folder, "float.tflite"), images, preprocess)
         job.pivot.write_bytes(content)
-        made, failed = make_all(job, args.calibrators.split(","))
+        made, failed = make_all(job, our_recipes(args.calibrators, args.recipes))
         made = {FLOAT: Made(content, seconds), **made}
         read = open_samples(
             folder_of(judge, Path(folder, "evaluate")),

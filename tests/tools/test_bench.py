@@ -66,6 +66,7 @@ def test_accuracy_of_everybody_on_the_same_images(folder, tmp_path):
         "--model": demo.model_path(),
         "--preprocess": f"mean={demo.PIXEL_MEAN},std={demo.PIXEL_STD}",
         "--calibrators": "minmax,percentile:99.99",
+        "--recipes": "fast",
         "--json": figures,
     }
     done = start("bench_accuracy.py", *(part for pair in options.items() for part in pair))
@@ -78,8 +79,9 @@ def test_accuracy_of_everybody_on_the_same_images(folder, tmp_path):
     for name in (
         "TFLiteConverter",
         "litert-quantizer",
-        "tfq_ext, minmax",
-        "tfq_ext, percentile:99.99",
+        "tfq_ext, int8, minmax",
+        "tfq_ext, int8, percentile:99.99",
+        "tfq_ext, fast",
     ):
         row = rows[name]
         assert row["n"] == row["labelled"] == 20

@@ -16,14 +16,15 @@ from dataclasses import replace
 import numpy as np
 
 from tfq_ext.errors import SpecError
-from tfq_ext.numerics.budget import spend
+from tfq_ext.numerics.budget import HALVINGS, spend
 from tfq_ext.rounding.fitted import Alphabet, fitted
 from tfq_ext.rounding.job import Job
 from tfq_ext.rounding.quadratic import Chooser, Quadratic
 from tfq_ext.spec import QParams
 
 INPUTS = 255  # width of the interval of int8 inputs
-COARSER = 2.0 ** (np.arange(0, 29) / 4)  # steps that are tried, of the recipe's
+COARSER = 2.0 ** (np.arange(0, 21) / 3)  # steps that are tried, of the recipe's
+ROUGHLY = 20  # halvings while they are compared
 BITS = (9, 32)  # 9: one code of +-1
 
 
@@ -34,7 +35,7 @@ def a2q(job: Job) -> np.ndarray:
         SpecError: the argument is no whole number of 9..32.
     """
     budget = _budget(job)
-    return job.codes(fitted(job, _within(job, budget), _affordable(budget)))
+    return job.codes(fitted(job, _within(job, budget, HALVINGS), _affordable(budget)))
 
 
 def a2q_grid(job: Job) -> QParams:
@@ -48,7 +49,7 @@ def a2q_grid(job: Job) -> QParams:
     open_ = ~_fits(job, budget)
     for factor in COARSER[: None if np.any(open_) else 0]:
         tried = replace(job, params=_coarser(job.params, np.float32(factor)))
-        codes = _within(tried, budget)
+        codes = _within(tried, budget, ROUGHLY)
         error = (job.power * (codes * tried.scale - job.weight) ** 2).sum(axis=1)
         error = error.sum(keepdims=True) if together else error
         better = (error < least * (1 - 1e-9)) & open_
@@ -106,9 +107,9 @@ def _affordable(budget: int) -> Alphabet:
     return alphabet
 
 
-def _within(job: Job, budget: int) -> np.ndarray:
+def _within(job: Job, budget: int, halvings: int) -> np.ndarray:
     """int64[C, n] whole steps: both sides of 0 apart."""
     spec, steps, power = job.params.spec, job.steps, job.power
     most, least = spec.qmax - int(job.zero.max()), int(job.zero.min()) - spec.qmin
-    up = spend(np.maximum(steps, 0), power, budget, most)
-    return up - spend(np.maximum(-steps, 0), power, budget, least)
+    up = spend(np.maximum(steps, 0), power, budget, most, halvings=halvings)
+    return up - spend(np.maximum(-steps, 0), power, budget, least, halvings=halvings)
