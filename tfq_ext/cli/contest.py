@@ -38,7 +38,7 @@ OURS = {  # name -> (file, recipe)
     "tfq int8 minmax": ("tfq_int8_minmax.tflite", "int8-minmax"),
     "tfq int8 auto": ("tfq_int8_auto.tflite", "int8"),
     "tfq int16x8": ("tfq_int16x8.tflite", "int16x8"),
-    "tfq int4": ("tfq_int4.tflite", "int4"),
+    "tfq int4-fast": ("tfq_int4_fast.tflite", "int4-fast"),
 }
 ROLES = Roles(rival="TF int8 per channel", ours="tfq int8 auto")
 SHIPPED = "tfq int8 auto"  # the file that is then held against gates
