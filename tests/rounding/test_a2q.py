@@ -25,7 +25,7 @@ from tfq_ext.repair.accumulators import accumulators
 from tfq_ext.rounding import Job, LayerData, parse_rounder, weight_params
 from tfq_ext.spec import QSpec
 
-every_case = pytest.mark.parametrize("case", range(120))
+every_case = pytest.mark.parametrize("case", range(300))
 
 
 @every_case
@@ -86,10 +86,11 @@ def test_no_input_overflows_whatever_its_zero_point(zero, accumulator, bits):
 
 
 def test_the_budget_is_spent():
-    """One more step on either side would overflow for some zero point."""
+    """No channel makes do with a bit less; a coarser step may leave a part of the budget."""
     codes, params = rounded(weights(10, 200), 16)
     lo, hi = extremes(codes.T.astype(np.int64), Inputs.behind(-128))
-    assert np.all(np.maximum(-lo, hi) > 2**15 - 1 - 2 * 255)
+    assert np.all(np.maximum(-lo, hi) > 2**14 - 1)
+    assert np.median(np.maximum(-lo, hi)) > 2**15 - 1 - 3 * 255
     assert np.all(params.scale >= weight_params(weights(10, 200), params.spec).scale)
 
 

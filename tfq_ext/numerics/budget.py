@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfq_ext.numerics.jit import njit
+
 NEGLIGIBLE = 1e-9  # of a row's largest power: inputs that are always 0 still count a little
 HALVINGS = 64  # of the price's interval: to the last bit
 
@@ -35,27 +37,44 @@ def spend(
     """
     top = power.max(axis=1, initial=0.0, keepdims=True)
     p = np.maximum(power / np.where(top > 0, top, 1), NEGLIGIBLE)
-    found = _bought(ratios, p, np.zeros((len(p), 1)), most)
-    over = found.sum(axis=1) > budget
-    if np.any(over):
-        found[over] = _within(ratios[over], p[over], budget, most, halvings)
-    return found.astype(np.int64)
+    found = np.empty(ratios.shape, np.int64)
+    _rows(np.ascontiguousarray(ratios, np.float64), 1 / p, budget, most, halvings, found)
+    return found
 
 
-def _within(ratios: np.ndarray, p: np.ndarray, budget: int, most: int, halvings: int) -> np.ndarray:
-    """Rows that cost more than the budget: the price at which it is just spent."""
-    low = np.zeros((len(p), 1))
-    high = (p * np.maximum(2 * ratios - 1, 0)).max(axis=1, keepdims=True)
-    for _ in range(halvings):
-        price = (low + high) / 2
-        over = _bought(ratios, p, price, most).sum(axis=1, keepdims=True) > budget
-        low, high = np.where(over, price, low), np.where(over, high, price)
-    q = _bought(ratios, p, high, most)
-    ties = np.minimum(_bought(ratios, p, low, most) - q, 1)  # what the last price buys
-    left = budget - q.sum(axis=1, keepdims=True)
-    return q + np.where(np.cumsum(ties, axis=1) <= left, ties, 0)
+@njit(nogil=True)
+def _rows(
+    ratios: np.ndarray, thrift: np.ndarray, budget: int, most: int, halvings: int, found: np.ndarray
+) -> None:
+    for c in range(len(ratios)):
+        r, q = ratios[c], thrift[c]  # 1 / p
+        low, high = 0.0, 0.0
+        if _cost(r, q, 0.0, most) > budget:
+            for i in range(len(r)):
+                high = max(high, 2 * r[i] / q[i])  # buys nothing
+            for _ in range(halvings):
+                price = (low + high) / 2
+                if _cost(r, q, price, most) > budget:
+                    low = price
+                else:
+                    high = price
+        left = budget - _cost(r, q, high, most)
+        for i in range(len(r)):
+            taken = _bought(r[i], q[i], high, most)
+            if left > 0 and _bought(r[i], q[i], low, most) > taken:  # what the last price buys
+                taken, left = taken + 1, left - 1
+            found[c, i] = taken
 
 
-def _bought(ratios: np.ndarray, p: np.ndarray, price: np.ndarray, most: int) -> np.ndarray:
+@njit(nogil=True)
+def _cost(ratios: np.ndarray, thrift: np.ndarray, price: float, most: int) -> int:
+    total = 0
+    for i in range(len(ratios)):
+        total += _bought(ratios[i], thrift[i], price, most)
+    return total
+
+
+@njit(nogil=True)
+def _bought(ratio: float, thrift: float, price: float, most: int) -> int:
     """All steps that gain more than the price."""
-    return np.clip(np.ceil(ratios - (1 + price / p) / 2), 0, most)
+    return max(0, min(most, int(np.ceil(ratio - (1 + price * thrift) / 2))))

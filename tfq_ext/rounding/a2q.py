@@ -16,7 +16,6 @@ from dataclasses import replace
 import numpy as np
 
 from tfq_ext.errors import SpecError
-from tfq_ext.numerics.budget import HALVINGS, spend
 from tfq_ext.rounding.fitted import Alphabet, fitted
 from tfq_ext.rounding.job import Job
 from tfq_ext.rounding.quadratic import Chooser, Quadratic
@@ -24,7 +23,8 @@ from tfq_ext.spec import QParams
 
 INPUTS = 255  # width of the interval of int8 inputs
 COARSER = 2.0 ** (np.arange(0, 21) / 3)  # steps that are tried, of the recipe's
-ROUGHLY = 20  # halvings while they are compared
+ROUGHLY, EXACTLY = 20, 64  # halvings of `spend`, while they are compared and at last
+PATIENCE = 4  # steps in a row that bring no channel closer end the search
 BITS = (9, 32)  # 9: one code of +-1
 
 
@@ -35,7 +35,7 @@ def a2q(job: Job) -> np.ndarray:
         SpecError: the argument is no whole number of 9..32.
     """
     budget = _budget(job)
-    return job.codes(fitted(job, _within(job, budget, HALVINGS), _affordable(budget)))
+    return job.codes(fitted(job, _within(job, budget, EXACTLY), _affordable(budget)))
 
 
 def a2q_grid(job: Job) -> QParams:
@@ -47,13 +47,17 @@ def a2q_grid(job: Job) -> QParams:
     least = np.full(1 if together else len(job.weight), np.inf)
     best = np.ones(len(least), np.float32)
     open_ = ~_fits(job, budget)
-    for factor in COARSER[: None if np.any(open_) else 0]:
+    idle = 0 if np.any(open_) else PATIENCE
+    for factor in COARSER:
+        if idle == PATIENCE:
+            break
         tried = replace(job, params=_coarser(job.params, np.float32(factor)))
         codes = _within(tried, budget, ROUGHLY)
         error = (job.power * (codes * tried.scale - job.weight) ** 2).sum(axis=1)
         error = error.sum(keepdims=True) if together else error
         better = (error < least * (1 - 1e-9)) & open_
         least, best = np.where(better, error, least), np.where(better, np.float32(factor), best)
+        idle = 0 if np.any(better) else idle + 1
     return _coarser(job.params, best[0] if together else best)
 
 
@@ -109,6 +113,8 @@ def _affordable(budget: int) -> Alphabet:
 
 def _within(job: Job, budget: int, halvings: int) -> np.ndarray:
     """int64[C, n] whole steps: both sides of 0 apart."""
+    from tfq_ext.numerics.budget import spend  # numba
+
     spec, steps, power = job.params.spec, job.steps, job.power
     most, least = spec.qmax - int(job.zero.max()), int(job.zero.min()) - spec.qmin
     up = spend(np.maximum(steps, 0), power, budget, most, halvings=halvings)
