@@ -6,7 +6,7 @@ from small_nets import residual
 
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.planning import op_choices
-from tfq_ext.repair.weights import BIAS_CODES, choose_weights, layers
+from tfq_ext.repair.weights import BIAS_CODES, choose_weights, layers, refloored
 from tfq_ext.spec import Range
 from tfq_ext.tflite import patch
 
@@ -87,3 +87,24 @@ def test_a_dead_channel_gets_a_scale_that_its_bias_survives():
     codes = np.abs(bias) / (s_x * row.codes.params.scale.astype(np.float64))
     assert codes.max() <= BIAS_CODES * 1.001
     assert "near-dead" in row.notes[0]
+
+
+def test_a_range_that_shrinks_later_raises_the_dead_channels_scale_alone():
+    model = residual()
+    graph = model.graphs[0]
+    weight = graph.constant(graph.by_name["w1"]).copy()
+    weight[3] = 1e-9
+    at = graph.tensors[graph.by_name["w1"]]
+    at.buffer = patch.add_buffer(model, weight.reshape(-1).view(np.uint8))
+    wide, narrow = {"image": Range(-100.0, 100.0)}, {"image": Range(-0.5, 0.5)}
+    row = chosen(Recipe(), model, wide)["w1"]
+    assert refloored(row, wide) is row
+    again = refloored(row, narrow)
+    before, after = row.codes.params.scale, again.codes.params.scale
+    assert list(np.flatnonzero(before != after)) == [3]
+    bias = graph.constant(graph.by_name["b1"]).astype(np.float64)
+    assert np.abs(bias / (1 / 255 * after.astype(np.float64))).max() <= BIAS_CODES * 1.001
+    others = [0, 1, 2, 4, 5, 6, 7]
+    np.testing.assert_array_equal(again.codes.codes[others], row.codes.codes[others])
+    np.testing.assert_array_equal(again.codes.codes[3], 0)
+    assert "chosen since" in again.notes[-1]

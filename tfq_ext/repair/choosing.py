@@ -19,7 +19,14 @@ from tfq_ext.repair.rebuild import Rebuilt, rebuilder, wants_rebuild
 from tfq_ext.repair.trained import Trained, is_operand
 from tfq_ext.repair.walks import Rebuild
 from tfq_ext.repair.watch import Watch
-from tfq_ext.repair.weights import Layer, WeightChoice, choose_weights, layers, worth_integers
+from tfq_ext.repair.weights import (
+    Layer,
+    WeightChoice,
+    choose_weights,
+    layers,
+    refloored,
+    worth_integers,
+)
 from tfq_ext.samples import owned, progress
 from tfq_ext.samples.spec import Sample
 from tfq_ext.spec import Range
@@ -82,7 +89,8 @@ def choose(
     if recipe.needs_data:
         ranges += trained.rows(model, ranges)
     by_name = {name: row.range for row in ranges for name in row.tensors}
-    codes, done = trained.weights, rebuilt.weights
+    codes = trained.weights
+    done = {name: refloored(choice, by_name) for name, choice in rebuilt.weights.items()}
     rest = [row for row in rows if row.weight not in done]
     weights = {} if recipe.mode == "fp16" else choose_weights(rest, by_name, recipe, codes) | done
     plan = _planned(calibrated, recipe, choices, ranges, weights)

@@ -20,6 +20,7 @@ from tfq_ext.rounding import (
     LayerData,
     better_than_nearest,
     from_rows,
+    nearest,
     parse_rounder,
     to_rows,
     weight_params,
@@ -174,6 +175,25 @@ def choose_weight(
     params = QParams(spec, params.scale, params.zero_point)
     stored = "int4" if spec.bits <= 4 else "int8"
     return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes))
+
+
+def refloored(choice: WeightChoice, ranges: Mapping[str, Range]) -> WeightChoice:
+    """The choice on ranges that were settled after it: a narrower input needs a larger scale where
+    a channel's weights are small beside its bias; such channels are rounded to nearest again."""
+    layer, chosen = choice.layer, choice.codes
+    params, floored = _floor_for_bias(layer, chosen.params, ranges)
+    if not floored:
+        return choice
+    weight = layer.graph.constant(layer.op.inputs[layer.fact.weight])
+    assert weight is not None
+    anew = nearest(weight, params)
+    raised = np.asarray(params.scale) != np.asarray(chosen.params.scale)
+    shape = [-1 if k == params.spec.axis else 1 for k in range(weight.ndim)]
+    codes = np.where(raised.reshape(shape if raised.ndim else ()), anew, chosen.codes)
+    note = f"{floored} near-dead channels: scale raised for the range chosen since"
+    return replace(
+        choice, codes=replace(chosen, codes=codes, params=params), notes=(*choice.notes, note)
+    )
 
 
 def _zeros_kept(job: Job, codes: np.ndarray) -> np.ndarray:
