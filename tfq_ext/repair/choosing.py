@@ -102,7 +102,10 @@ def choose(
     final = polish(
         model, plan, ranges, judges, more=more, repaired=repaired, threads=threads, watch=watch
     )
-    return Draft(repaired, final.plan, final.ranges, weights, final.tried, used)
+    by_name = {name: row.range for row in final.ranges for name in row.tensors}
+    weights = {n: w if n in codes else refloored(w, by_name) for n, w in weights.items()}
+    plan = _planned(calibrated, recipe, choices, final.ranges, weights)
+    return Draft(repaired, plan, final.ranges, weights, final.tried, used)
 
 
 def _ranges(
