@@ -78,7 +78,8 @@ def quantize(
         batch: fix an open batch dimension.
         custom_objects: for Keras files, by name or import path.
         threads: for LiteRT and the statistics.
-        checkpoint: path (without suffix) for statistics that an interrupted run resumes from.
+        checkpoint: path (without suffix) for statistics, and for a folder of weights rounded on
+            data, from which an interrupted run resumes.
         verbose: let the converter's messages through.
         show_progress: None shows bars on a terminal only.
 
@@ -140,7 +141,8 @@ def calibrate(
     if (sentence := contradiction(pivot, kept, stats)) is not None:
         warnings.warn(sentence, TfqWarning, stacklevel=3)
     known = pixel_ranges(model, pre)
-    return Calibrated(pivot, rewritten, stats, judged, kept, held_back, known, trained)
+    codes = checkpoint and Path(checkpoint).with_name(f"{Path(checkpoint).name}-codes")
+    return Calibrated(pivot, rewritten, stats, judged, kept, held_back, known, trained, codes)
 
 
 def _open(

@@ -140,3 +140,16 @@ def test_layers_that_rules_keep_float_are_left():
     )
     rows = layers(model, op_choices(model, recipe).ops)
     assert rebuilder(model.graphs[0], rows, {}, recipe, Rebuilt()) is None
+
+
+def test_an_interrupted_run_goes_on_with_the_codes_it_has(tmp_path):
+    model, at = residual().to_bytes(), tmp_path / "run"
+    first = tfq.quantize(model, images(10), recipe=GPTQ, checkpoint=at).content
+    files = sorted((tmp_path / "run-codes").glob("*.npy"))
+    assert len(files) == 4
+    files[0].unlink()  # killed before the last
+    assert tfq.quantize(model, images(10), recipe=GPTQ, checkpoint=at).content == first
+    for file in files:  # what is there is what is taken
+        codes = np.load(file)
+        np.save(file, np.where(codes > 0, codes - 1, codes))
+    assert tfq.quantize(model, images(10), recipe=GPTQ, checkpoint=at).content != first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tfq_ext.calibrate.stats import Stats
 from tfq_ext.emit.to_float import Pivot
@@ -24,6 +25,7 @@ class Calibrated:
         samples: those that are not held back.
         held_back: samples that judge `auto`'s candidates.
         fixed: input tensor -> range known from the preprocessing.
+        kept: folder of rounded weights that an interrupted run goes on from.
         trained: what fake quantization in the model prescribes; None without it.
     """
 
@@ -35,3 +37,4 @@ class Calibrated:
     held_back: Samples | None = None
     fixed: Mapping[str, Range] = field(default_factory=dict)
     trained: Trained | None = None
+    kept: Path | None = None

@@ -27,6 +27,7 @@ from tfq_ext.repair.weights import (
     refloored,
     worth_integers,
 )
+from tfq_ext.rounding.kept import Kept
 from tfq_ext.samples import owned, progress
 from tfq_ext.samples.spec import Sample
 from tfq_ext.spec import Range
@@ -130,8 +131,10 @@ def _ranges(
     rebuild = None
     if wants_rebuild(recipe, rows):
         codes = trained.weights
+        kept = Kept(calibrated.kept) if calibrated.kept else None
         rebuild = Rebuild(
-            lambda g: rebuilder(g, rows, seen, recipe, rebuilt, codes), calibrated.samples or ()
+            lambda g: rebuilder(g, rows, seen, recipe, rebuilt, codes, kept),
+            calibrated.samples or (),
         )
     return choose_ranges(
         model,

@@ -25,6 +25,7 @@ from tfq_ext.rounding import (
     to_rows,
     weight_params,
 )
+from tfq_ext.rounding.kept import Kept
 from tfq_ext.spec import INT8_ACTIVATION, QParams, QSpec, Range
 from tfq_ext.tflite.facts import LOOKUPS, WEIGHTS, WeightFact
 from tfq_ext.tflite.read import Graph, Model
@@ -138,7 +139,11 @@ def _as_trained(layer: Layer, codes: WeightCodes) -> WeightChoice:
 
 
 def choose_weight(
-    layer: Layer, ranges: Mapping[str, Range], recipe: Recipe, data: LayerData | None = None
+    layer: Layer,
+    ranges: Mapping[str, Range],
+    recipe: Recipe,
+    data: LayerData | None = None,
+    kept: Kept | None = None,
 ) -> WeightChoice:
     """Grid and codes of one weight.
 
@@ -147,6 +152,7 @@ def choose_weight(
         ranges: activation ranges, for the floor that keeps the int32 bias from saturating.
         recipe: seed, symmetry.
         data: of the layer's inputs; without it a rounder that needs some rounds to nearest.
+        kept: where codes found on data are looked up first, and put.
     """
     weight = layer.graph.constant(layer.op.inputs[layer.fact.weight])
     assert weight is not None
@@ -168,7 +174,9 @@ def choose_weight(
     if floored:
         notes.append(f"{floored} near-dead channels: scale raised so that the int32 bias fits")
     job = replace(job, params=params)
-    chosen = _zeros_kept(job, rounder.round(job))
+    by_name = layer.choice.rounding
+    found = kept.round(by_name, rounder, job) if kept and data is not None else rounder.round(job)
+    chosen = _zeros_kept(job, found)
     if rounder.note is not None and (said := rounder.note(job, chosen)):
         notes.append(said)
     codes = from_rows(chosen, weight.shape, layer.fact.axis)

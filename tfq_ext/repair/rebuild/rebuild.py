@@ -13,6 +13,7 @@ from tfq_ext.repair.rebuild.matching import correctable, match
 from tfq_ext.repair.rebuild.moments import Wanted, layer_data, pooled_source, readable
 from tfq_ext.repair.weights import Layer, WeightChoice, choose_weight
 from tfq_ext.rounding import LayerData, parse_rounder
+from tfq_ext.rounding.kept import Kept
 from tfq_ext.spec import Range
 from tfq_ext.tflite.read import Graph
 
@@ -50,6 +51,7 @@ def rebuilder(
     recipe: Recipe,
     into: Rebuilt,
     trained: Container[str] = (),
+    kept: Kept | None = None,
 ) -> Rebuilder | None:
     """For one subgraph; None where it has no layers to rebuild.
 
@@ -60,6 +62,7 @@ def rebuilder(
         recipe: seed, bias.
         into: where choices go.
         trained: constants whose codes are prescribed.
+        kept: codes of an earlier run that was interrupted.
     """
     index = {id(op): k for k, op in enumerate(graph.ops)}
     mine = {
@@ -73,7 +76,7 @@ def rebuilder(
     learns = any(layer.choice.rounding.startswith("adaround") for layer in mine.values())
     return Rebuilder(
         mine,
-        lambda layer, data: choose_weight(layer, half, recipe, data),
+        lambda layer, data: choose_weight(layer, half, recipe, data, kept),
         wanted=Wanted(patches=learns, seed=recipe.seed),
         correct=recipe.bias == "match",
         into=into,
