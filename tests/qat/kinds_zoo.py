@@ -65,6 +65,16 @@ def mobile(*, cap: float | None = None, size: int = 16, momentum: float = 0.9) -
     return trained_norms(keras.Model(x, L.Dense(5, name="scores")(y)))
 
 
+def short(size: int = 8) -> keras.Model:
+    """The kinds of `mobile` in three layers: where each case builds and exports a model."""
+    x = y = keras.Input((size, size, 3), name="image")
+    y = L.Conv2D(8, 3, 2, "same", use_bias=False, name="conv0")(y)
+    y = L.ReLU()(L.BatchNormalization(name="norm0")(y))
+    y = L.DepthwiseConv2D(3, padding="same", name="depthwise")(y)
+    y = L.GlobalAveragePooling2D(name="pool")(L.ReLU()(y))
+    return trained_norms(keras.Model(x, L.Dense(5, name="scores")(y)))
+
+
 def trained_norms(model: keras.Model) -> keras.Model:
     for k, layer in enumerate(model._flatten_layers()):
         if isinstance(layer, L.BatchNormalization):

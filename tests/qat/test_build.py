@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kinds_zoo import mobile, samples, trained_norms
+from kinds_zoo import mobile, samples, short, trained_norms
 from lite import predicted, run, run_apart
 
 from tfq_ext import qat
@@ -68,7 +68,7 @@ def test_every_model_trains_and_keeps_its_function(name, tmp_path):
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     if len(wanted) == 1:
-        aware.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+        aware.compile(keras.optimizers.SGD(1e-3), "mse", run_eagerly=True)
         start = [np.asarray(w) for w in aware.trainable_weights]
         aware.train_on_batch(fed(x), np.zeros_like(wanted[0]))
         ends = [np.asarray(w) for w in aware.trainable_weights]
@@ -165,13 +165,13 @@ PAIRS += [("lsq", name) for name in ACTIVATION_QUANTIZERS if name not in ("ema",
 
 @pytest.mark.parametrize(("weights", "activations"), PAIRS)
 def test_every_quantizer_trains_and_exports(weights, activations):
-    model = mobile()
+    model = short()
     x = samples(model, 16)
     bits = 8 if weights in ("a2q", "fgq") else 4
     aware = qat.quantize_aware(
         model, x[0], weight_bits=bits, weights=weights, activations=activations
     )
-    aware.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    aware.compile(keras.optimizers.SGD(1e-3), "mse", run_eagerly=True)
     aware.train_on_batch(x[0], np.zeros((16, 5), np.float32))
     result = qat.export(aware)
     assert not result.account.float_ops
@@ -294,7 +294,7 @@ def test_a_network_that_was_never_trained_starts_its_ranges_by_training():
     with pytest.warns(TfqWarning, match="'fresh' has never been trained"):
         aware = qat.quantize_aware(model, data)
     assert {q.range() for n, q in quantizers_of(aware) if "/" not in n} == {(0.0, 0.0)}
-    aware.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    aware.compile(keras.optimizers.SGD(1e-3), "mse", run_eagerly=True)
     aware.train_on_batch(data, np.zeros((32, 4), np.float32))
     low, high = aware.get_layer("dense_range").range()
     assert -5 < low < -1

@@ -119,16 +119,16 @@ def test_the_student_is_the_qat_model_and_the_teacher_stays(tmp_path):
         np.testing.assert_array_equal(was, numpy(now))
     mine = distiller.evaluate(x, y, verbose=0, return_dict=True)
     assert mine == pytest.approx(compiled(student).evaluate(x, y, verbose=0, return_dict=True))
-    wanted = student.predict(x, verbose=0)
+    wanted = numpy(student(x))
     np.testing.assert_allclose(distiller.predict(x, verbose=0), wanted, atol=1e-6)
     distiller.save(tmp_path / "both.keras")
     student.save(tmp_path / "student.keras")
     again = keras.models.load_model(tmp_path / "both.keras")
-    np.testing.assert_allclose(again.predict(x, verbose=0), wanted, atol=1e-6)
+    np.testing.assert_allclose(numpy(again(x)), wanted, atol=1e-6)
     assert again.temperature == 2.0
     fit(again, epochs=1)
     alone = keras.models.load_model(tmp_path / "student.keras")
-    np.testing.assert_allclose(alone.predict(x, verbose=0), wanted, atol=1e-6)
+    np.testing.assert_allclose(numpy(alone(x)), wanted, atol=1e-6)
 
 
 def test_what_is_trained_is_the_student_and_the_projection():
@@ -146,7 +146,7 @@ def test_without_labels_the_student_learns_what_the_teacher_says():
     head = teacher.get_layer("logits")
     head.set_weights([5 * head.get_weights()[0], head.get_weights()[1]])
     distiller = Distiller(qat_net(8), teacher, alpha=1.0, temperature=2.0)
-    distiller.compile(keras.optimizers.Adam(2e-2))
+    distiller.compile(keras.optimizers.Adam(2e-2), jit_compile=False)
     history = distiller.fit(x, batch_size=32, epochs=8, verbose=0).history
     assert history["teacher_loss"][-1] < 0.5 * history["teacher_loss"][0]
     assert history["loss"] == pytest.approx(history["teacher_loss"], rel=1e-4)

@@ -21,7 +21,7 @@ def judged(model, x, epochs=1):
     with unquantized(aware):
         for a, b in zip(predicted(aware, x), wanted, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5 * max(1.0, np.abs(b).max()))
-    aware.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
+    aware.compile(keras.optimizers.SGD(1e-3), "mse", run_eagerly=True)
     aware.fit(x[0] if len(x) == 1 else x, np.zeros_like(wanted[0]), epochs=epochs, verbose=0)
     result = qat.export(aware)
     (found,), (after,) = run(result.content, aware, x), predicted(aware, x)
