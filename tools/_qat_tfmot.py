@@ -11,7 +11,7 @@ import numpy as np
 from _bench import in_child
 from _qat_export import litert_answers, save_answers
 from _qat_nets import WIDTHS
-from _qat_plan import Run
+from _qat_plan import Run, Settings
 from _qat_queue import Job, Row
 from _qat_rival import train_quantized
 
@@ -37,12 +37,20 @@ def run(job: Job) -> list[str]:
     job.log().write("depthwise", {"id": base.id, "rows": depthwise_sqnr(model)})
     steps = QUICK_STEPS if net == "tiny" else STEPS
     failed = _rival(base, model, steps, job, x_test, data.y_test)
-    for method in OURS:
-        name = f"{base.id}.{method}.steps{steps}"
+    keep = job.settings.keep
+    for method in (name for name in OURS if keep is None or name in keep):
+        name = _name(base, method, steps, job)
         print(f"tfmot: {name}", file=sys.stderr, flush=True)
         content, said, seconds = _ours(replace(base, method=method), steps, job)
         _record(job, name, content, said, x_test, data.y_test, steps, seconds)
     return failed
+
+
+def _name(base: Run, method: str, steps: int, job: Job) -> str:
+    """Of a row; with the learning rate where it is not the usual one."""
+    rate = job.settings.tune_rate
+    tag = "" if rate == Settings().tune_rate else f"-at-{rate:.0e}"
+    return f"{base.id}.{method}.steps{steps}{tag}"
 
 
 def _float(base: Run, job: Job) -> Any:
@@ -54,7 +62,7 @@ def _float(base: Run, job: Job) -> Any:
 def _rival(
     base: Run, model: Any, steps: int, job: Job, x_test: np.ndarray, labels: np.ndarray
 ) -> list[str]:
-    name = f"{base.id}.tfmot.steps{steps}"
+    name = _name(base, "tfmot", steps, job)
     print(f"tfmot: {name}", file=sys.stderr, flush=True)
     weights = job.out / "tfmot_weights.npz"
     np.savez(weights, *model.get_weights())

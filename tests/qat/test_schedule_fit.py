@@ -5,7 +5,18 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from tiny_qat import BATCH, Watch, compiled, data, fit, float_net, numpy, on_backend, qat_net
+from tiny_qat import (
+    BATCH,
+    Watch,
+    compiled,
+    data,
+    eager,
+    fit,
+    float_net,
+    numpy,
+    on_backend,
+    qat_net,
+)
 
 from tfq_ext.errors import ModelError, SpecError, TfqWarning
 from tfq_ext.qat.layers import quantizers_of
@@ -32,7 +43,7 @@ def flags(model):
     return (*(all(column) for column in zip(*rows, strict=True)), model.get_layer("conv").frozen)
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_phase_begins_at_its_step_and_in_the_compiled_function(jit):
     """Attributes after batch k are those of step k + 1; what is frozen does not move any more."""
     model = compiled(qat_net(), 1e-3, jit_compile=jit)
@@ -64,7 +75,7 @@ def test_every_phase_begins_at_its_step_and_in_the_compiled_function(jit):
 
 
 def test_until_the_delay_is_over_training_is_that_of_the_float_network():
-    late, off, on = (compiled(qat_net(), 1e-3) for _ in range(3))
+    late, off, on = (eager(qat_net(), 1e-3) for _ in range(3))
     for _, quantizer in quantizers_of(off):
         quantizer.enabled = False
     fit(late, Schedule(quantize_after=10**6, **NEVER, advice=False), epochs=1)
@@ -97,9 +108,9 @@ def test_steps_are_weight_updates(together, accumulated, steps):
 def test_a_run_that_goes_on_is_the_run_that_was_not_interrupted(tmp_path):
     """Interrupted in the middle of every phase; same history, same weights to the last bit."""
     settings = {**THINGS, "quantize_after": 3, "advice": False}
-    whole, whole_schedule = compiled(qat_net(), 1e-3), Schedule(**settings)
+    whole, whole_schedule = eager(qat_net(), 1e-3), Schedule(**settings)
     fit(whole, whole_schedule, epochs=3)
-    part, first, second = compiled(qat_net(), 1e-3), Schedule(**settings), Schedule(**settings)
+    part, first, second = eager(qat_net(), 1e-3), Schedule(**settings), Schedule(**settings)
     stop = Watch(lambda m: setattr(m, "stop_training", int(m.optimizer.iterations) == 8))
     fit(part, first, stop, epochs=3)
     part.save(tmp_path / "part.keras")
@@ -122,10 +133,10 @@ def test_weights_built_with_other_bits_keep_them():
     bits = {w.name: w.quantizer.bits for w in weights_of(model)}
     assert bits == {"conv/kernel": 4, "logits/kernel": 8}
     seen = Watch(lambda m: {w.name: w.quantizer.bits for w in weights_of(m)})
-    fit(compiled(model), Schedule(bits={0: 6, 4: 5, 6: 4}), seen, epochs=1)
+    fit(eager(model), Schedule(bits={0: 6, 4: 5, 6: 4}), seen, epochs=1)
     assert {row["logits/kernel"] for row in seen.seen} == {8}
     assert [row["conv/kernel"] for row in seen.seen] == [6] * 3 + [5] * 2 + [4] * 3
-    fit(compiled(qat_net()), Schedule(bits={0: 6, 4: 4}, keep=["conv"]), seen, epochs=1)
+    fit(eager(qat_net()), Schedule(bits={0: 6, 4: 4}, keep=["conv"]), seen, epochs=1)
     assert seen.seen[-8]["conv/kernel"] == 4
     assert seen.seen[-8]["logits/kernel"] == 6
 
@@ -144,7 +155,7 @@ def test_the_damping_loss_is_its_equation_and_goes_when_training_ends():
     damp(model, 0.5)
     assert float(sum(model.losses)) == pytest.approx(wanted, rel=1e-5)
     damp(model, 0.0)
-    fit(compiled(model), begin, epochs=1)
+    fit(eager(model), begin, epochs=1)
     assert isinstance(kernel.regularizer, keras.regularizers.L2)
     assert says(begin)[0] == (0, "damping 0.25")  # the middle of the only stage
 
@@ -160,7 +171,7 @@ def distance(model):
 
 
 def test_damping_draws_weights_to_the_middle():
-    plain, damped = (compiled(qat_net(), 1e-3) for _ in range(2))
+    plain, damped = eager(qat_net(), 1e-3), compiled(qat_net(), 1e-3)
     fit(plain, Schedule(advice=False), epochs=3)
     fit(damped, Schedule(advice=False, oscillation=Dampen(5.0, stages=2)), epochs=3)
     assert distance(damped) < 0.7 * distance(plain)
@@ -192,7 +203,7 @@ def test_frozen_weights_lie_in_the_middle_and_keep_their_code():
 
 
 def test_what_is_normalised_first_is_neither_frozen_nor_damped():
-    model = compiled(qat_net(weights="a2q", weight_bits=8))
+    model = eager(qat_net(weights="a2q", weight_bits=8))
     weights = list(weights_of(model))
     assert not any(weight.keeps_grid() for weight in weights)
     schedule = Schedule(oscillation="freeze")
@@ -206,7 +217,7 @@ def test_what_is_normalised_first_is_neither_frozen_nor_damped():
 def test_the_better_of_weights_and_average_stays(kept):
     """An average near the start is better where the start's own answers count as right."""
     x, y = data(1)
-    model = compiled(qat_net(), 1e-2)
+    model = eager(qat_net(), 1e-2)
     if kept == "average":
         y = model.predict(x, verbose=0).argmax(1)
     schedule = Schedule(average=0.999, validation_data=(x, y), advice=False)
@@ -221,7 +232,7 @@ def test_the_better_of_weights_and_average_stays(kept):
 
 def test_the_average_is_its_equation():
     x, y = data(1)
-    model = compiled(qat_net(), 1e-2)
+    model = eager(qat_net(), 1e-2)
     schedule = Schedule(average=0.8, validation_data=(x, y), advice=False)
     schedule.average.every = 1
     kernel = model.get_layer("conv").layer.kernel
@@ -238,7 +249,7 @@ def test_an_unknown_metric_is_named():
     x, y = data()
     schedule = Schedule(average=0.9, validation_data=(x, y), monitor="top5")
     with pytest.raises(SpecError, match=r"'top5' is no metric of the model: .*loss"):
-        fit(compiled(qat_net()), schedule, epochs=1)
+        fit(eager(qat_net()), schedule, epochs=1)
     with pytest.raises(SpecError, match="validation_data"):
         Schedule(average=0.9)
 
@@ -265,11 +276,11 @@ def test_advice_on_the_learning_rate(optimizer, warns):
 
 
 def test_schedule_gives_the_advice_once_and_can_be_told_not_to():
-    model = compiled(qat_net(), 1e-3)
+    model = eager(qat_net(), 1e-3)
     with pytest.warns(TfqWarning, match="try 1e-5 to 1e-4"):
         fit(model, Schedule(**NEVER), epochs=1)
     fit(model, Schedule(**NEVER), epochs=1)  # goes on: no longer at step 0
-    fit(compiled(model, 1e-3), Schedule(**NEVER, advice=False), epochs=1)
+    fit(eager(model, 1e-3), Schedule(**NEVER, advice=False), epochs=1)
 
 
 def test_fine_tuning_rate_is_half_a_cosine():
@@ -293,7 +304,7 @@ def test_data_of_unknown_length_need_whole_numbers():
         for k in range(3):
             yield x[k * BATCH : (k + 1) * BATCH], y[k * BATCH : (k + 1) * BATCH]
 
-    model = compiled(qat_net())
+    model = eager(qat_net())
     with pytest.raises(SpecError, match="steps_per_epoch"):
         model.fit(batches(), verbose=0, callbacks=[Schedule()])
     schedule = Schedule(freeze_bn_after=1, freeze_ranges_after=2)
@@ -302,9 +313,7 @@ def test_data_of_unknown_length_need_whole_numbers():
 
 
 def test_changes_are_said_in_one_line_each(capsys):
-    fit(
-        compiled(qat_net()), Schedule(freeze_bn_after=3, freeze_ranges_after=3), epochs=1, verbose=2
-    )
+    fit(eager(qat_net()), Schedule(freeze_bn_after=3, freeze_ranges_after=3), epochs=1, verbose=2)
     lines = [line for line in capsys.readouterr().out.splitlines() if "Schedule" in line]
     assert lines == ["Schedule, step 3: ranges frozen, BatchNorm frozen."]
 

@@ -41,10 +41,17 @@ def qat_net(weight_bits=4, **options):
 def compiled(model, rate=1e-4, optimizer=None, **options):
     """Without XLA on TensorFlow unless asked for: it takes seconds a trace to compile."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow" and not options.get("run_eagerly"):
         options.setdefault("jit_compile", False)
     model.compile(optimizer or keras.optimizers.Adam(rate), loss, metrics=["accuracy"], **options)
     return model
+
+
+def eager(model, rate=1e-4, optimizer=None):
+    """Op by op, where a test is not about compiled steps: tracing takes seconds, 8 steps one."""
+    if keras.backend.backend() == "jax":
+        return compiled(model, rate, optimizer)  # JAX traces in no time, and is slow without
+    return compiled(model, rate, optimizer, run_eagerly=True)
 
 
 def fit(model, *callbacks, epochs=2, **options):
