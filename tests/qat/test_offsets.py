@@ -69,10 +69,10 @@ def test_a_layer_that_reads_two_grids_keeps_its_bias():
     np.testing.assert_array_equal(found, bias)
 
 
-def one_dense():
+def one_dense(axes=(1,)):
     q = ACTIVATION_QUANTIZERS["ema"](decay=1.0, name="in")
     q.start(0.0, 2.55)
-    kernel = WEIGHT_QUANTIZERS["max"](axes=(1,), name="q")
+    kernel = WEIGHT_QUANTIZERS["max"](axes=axes, name="q")
     x = keras.Input((1,))
     layer = Quantized(L.Dense(2, name="dense"), {"kernel": kernel})
     model = keras.Model(x, layer(q(x)))
@@ -91,6 +91,11 @@ def test_the_unit_by_hand_and_its_gradient():
         y = model(zero, training=True)
     np.testing.assert_allclose(y, [[0.0001, 0.00014]], rtol=1e-5)
     np.testing.assert_array_equal(tape.gradient(y, layer.layer.bias.value), [1.0, 1.0])
+
+
+def test_one_scale_for_all_channels():
+    model, _, _ = one_dense(axes=None)
+    np.testing.assert_allclose(model(np.zeros((1, 1), "f")), [[0.0001, 0.0001]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("off", ["activations", "weights"])

@@ -46,10 +46,11 @@ def whole_offset(
     if training and not source.frozen:
         return offset
     step = ops.stop_gradient(quantizer.step(kernel))
-    if step.shape and len(offset.shape) == 1:
-        step = ops.reshape(step, (-1,))  # a depthwise kernel counts channels along two axes
-    if step.shape and tuple(step.shape) != tuple(offset.shape):
-        return offset
+    if len(step.shape):  # not one scale for all
+        if len(offset.shape) == 1:
+            step = ops.reshape(step, (-1,))  # a depthwise kernel counts channels along two axes
+        if tuple(step.shape) != tuple(offset.shape):
+            return offset
     unit = ops.maximum(ops.stop_gradient(source.step()) * step, TINY)
     count = ops.stop_gradient(offset) / unit
     rounded = ops.where(ops.abs(count) < WHOLE, ops.round(count) * unit, offset)
