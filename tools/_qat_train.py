@@ -13,7 +13,7 @@ import numpy as np
 from _qat_data import Batches, Data
 from _qat_depthwise import by_shifts
 from _qat_nets import NETS, Style
-from _qat_plan import FLOAT, Run, Settings
+from _qat_plan import Run, Settings
 from _qat_watch import CodeWatch
 
 from tfq_ext._optional import need
@@ -82,7 +82,7 @@ def prepared(run: Run, data: Data, out: Path) -> tuple[Any, Any]:
         if run.method is None:
             return (model := network(run, decay=DECAY)), model
         start = network(run, decay=DECAY) if run.start is None else trained(run.start, out)
-        student = start if run.method == FLOAT else _quantized(run, start, data)
+        student = start if run.how.bits == 0 else _quantized(run, start, data)
         whole = student
         if run.how.teacher:
             distill = need("tfq_ext.qat.distill", why="distillation")

@@ -45,7 +45,8 @@ class Schedule(Callback):
     Args:
         quantize_after: until then only observe; for training from scratch.
         freeze_ranges_after: then ranges and scales stand still; None: never.
-        freeze_bn_after: then BatchNormalization uses its moving statistics; None: never.
+        freeze_bn_after: then BatchNormalization uses its moving statistics; None: never. Without
+            batch statistics a high learning rate diverges: from scratch freeze near the end (0.95).
         bits: first step -> bits of the weights, {0: 8, 0.3: 5, 0.6: 4}; build the model with the
             last. Weights built with other bits stay as they are.
         keep: names of layers whose bits stay as they are, for a run that goes on.
