@@ -1,18 +1,22 @@
-"""`auto`, last look: the few noisiest grids, tried on the finished file itself.
+"""`auto`, last look: trunks and the few noisiest grids, tried on the finished file itself.
 
 Emitting takes a tenth of a second, so the question "which range gives the better output?" can be
 put to the real kernels. Min-max everywhere competes as a whole: `auto` is never worse than that on
 the held-back samples.
+
+Grids that are added up are also narrowed and widened together: what one of them lets pass the next
+clips, so that none gains alone. In the last trunk of MobileNetV2 (7 x 7 x 160, heavy tails) 0.3
+times the 99.99th percentiles gave 23.9 dB instead of 21.3, and no single grid over 22.1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tfq_ext.emit.emitters import emit, emitter_for
 from tfq_ext.emit.plan import Plan
-from tfq_ext.repair.prefix import best_neighbour
+from tfq_ext.repair.climbing import Search, by_name, summed
 from tfq_ext.repair.ranges import RangeChoice
 from tfq_ext.repair.reference import Reference
 from tfq_ext.repair.watch import Watch, unwatched
@@ -24,7 +28,6 @@ GRIDS = 12  # the noisiest; on MobileNetV2 the next 18 gained 0.06 dB more
 MAX_TRIES = 120
 JUDGES = 60  # samples
 BYTES_TRIED = 1.7e9  # tries x model size: 120 for MobileNetV2, 16 for ResNet-50
-_FACTORS = (0.9, 1.1)
 
 
 @dataclass(frozen=True)
@@ -69,42 +72,25 @@ def polish(
     open_rows = [k for k, row in enumerate(ranges) if row.noise]
     rows = list(ranges)
     minmax = [replace(r, range=r.widest, calibrator="minmax") if r.noise else r for r in ranges]
-    best, first = score(_by_name(rows)), score(_by_name(minmax))
+    best, first = score(by_name(rows)), score(by_name(minmax))
     if first > best:
         best, rows = first, list(minmax)
-    budget = int(min(MAX_TRIES, BYTES_TRIED / max(score.size, 1)))
+    search = Search(score, rows, best, int(min(MAX_TRIES, BYTES_TRIED / max(score.size, 1))))
     outputs = {graph.name(t) for graph in pivot.graphs for t in graph.outputs}
     open_rows = [k for k in open_rows if not outputs & set(rows[k].tensors)]  # logits are settled
+    groups = summed(pivot, rows, open_rows)
+    for group in watch(groups, label="trying on the file, trunks", total=len(groups)):
+        search.together(group)
     order = sorted(open_rows, key=lambda k: -min(ranges[k].noise.values()))[:GRIDS]
     for k in watch(order, label="trying on the file", total=len(order)):
-        for name, r in _others(rows[k]):
-            if budget <= 0:
-                break
-            budget -= 1
-            candidate = replace(rows[k], range=r, calibrator=name)
-            value = score(_by_name([*rows[:k], candidate, *rows[k + 1 :]]))
-            if value > best:
-                best, rows[k] = value, candidate
+        search.alone(k)
+    rows = search.rows
     report = Score(pivot, plan, held_back, threads, repaired=repaired)
     variants = {"minmax": minmax, "auto": ranges, "polished": rows}
-    tried = {name: report(_by_name(variant)) for name, variant in variants.items()}
+    tried = {name: report(by_name(variant)) for name, variant in variants.items()}
     if tried["polished"] < tried["minmax"]:
         rows, tried["polished"] = list(minmax), tried["minmax"]
-    return Polished(replace(plan, ranges=_by_name(rows)), tuple(rows), tried)
-
-
-def _others(row: RangeChoice) -> list[tuple[str, Range]]:
-    """Candidates that differ from the present choice."""
-    near = [
-        (f"{row.calibrator} x {f:g}", best_neighbour(row.range, f, row.observed) | row.tightest)
-        for f in _FACTORS
-    ]
-    pairs = [*row.candidates.items(), *near]
-    return [(name, r) for name, r in pairs if r != row.range]
-
-
-def _by_name(rows: Iterable[RangeChoice]) -> dict[str, Range]:
-    return {name: row.range for row in rows for name in row.tensors}
+    return Polished(replace(plan, ranges=by_name(rows)), tuple(rows), tried)
 
 
 class Score:
