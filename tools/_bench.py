@@ -164,11 +164,16 @@ class Stamped:
         return 1e3 * (self.stamps[-1] - self.stamps[skip]) / (len(self.stamps) - 1 - skip)
 
 
-def litert_quantizer(content: bytes) -> Any:
-    """litert-quantizer on a float flatbuffer: int8 activations, weights by channel."""
+def litert_quantizer(content: bytes, recipe: Any = None) -> Any:
+    """litert-quantizer on a float flatbuffer: int8 activations, weights by channel.
+
+    Args:
+        content: of the float .tflite.
+        recipe: another one of its recipes; None: static_wi8_ai8.
+    """
     rival = need("litert_quantizer", why="the comparison with litert-quantizer")
     quantizer = rival.quantizer.Quantizer(bytearray(content))
-    quantizer.load_quantization_recipe(rival.recipe.static_wi8_ai8())
+    quantizer.load_quantization_recipe(rival.recipe.static_wi8_ai8() if recipe is None else recipe)
     return quantizer
 
 

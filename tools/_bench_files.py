@@ -134,7 +134,8 @@ class Ground:
         for file in judge:
             label_of(file)
         start = time.perf_counter()
-        content = to_float(args.model, batch=1).model.to_bytes()
+        batch = None if args.model.suffix == ".tflite" else 1  # a file has its shapes
+        content = to_float(args.model, batch=batch).model.to_bytes()
         seconds = time.perf_counter() - start
         folder_of(judge, folder / "evaluate")
         images = folder_of(calibrate, folder / "calibrate")

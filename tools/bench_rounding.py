@@ -69,8 +69,8 @@ HEAD = (
 
 def recipe_of(rounding: str, bits: str) -> Recipe:
     """One rounder, all else equal."""
-    weights = {"bits": int(bits), "rounding": rounding, "scale": "output"}
-    return {**COMMON[bits], "weights": weights}
+    common = COMMON[bits]
+    return {**common, "weights": {"bits": int(bits), "rounding": rounding, "scale": "output"}}
 
 
 def contenders(args: argparse.Namespace) -> list[Contender]:

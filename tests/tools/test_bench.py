@@ -1,4 +1,4 @@
-"""Both benchmarks from end to end on the demo network, as a user starts them. No time is judged."""
+"""The benchmarks of accuracy and calibration from end to end on the demo network, as a user starts them. No time is judged."""
 
 import json
 import math
@@ -69,7 +69,8 @@ def test_accuracy_of_everybody_on_the_same_images(folder, tmp_path):
         "--recipes": "fast",
         "--json": figures,
     }
-    done = start("bench_accuracy.py", *(part for pair in options.items() for part in pair))
+    given = [part for pair in options.items() for part in pair]
+    done = start("bench_accuracy.py", *given, "--split-half")
     assert done.returncode == 0, done.stderr
     assert "10 calibration, 20 evaluation images" in done.stdout
     found = json.loads(figures.read_text())
@@ -89,6 +90,15 @@ def test_accuracy_of_everybody_on_the_same_images(folder, tmp_path):
         assert row["sqnr_db"] > 15, name
         low, high = row["top1_interval"]
         assert low <= row["top1"] <= high
+        drop = row["drop"]
+        assert drop["drop"] == pytest.approx(rows["float"]["top1"] - row["top1"])
+        assert drop["lo"] <= drop["drop"] <= drop["hi"]
+        assert 50 < row["peak_mb"] < 10_000, name
+    assert rows["float"]["drop"] is None
+    halves = {row["name"]: row for row in found["halves"]}
+    assert set(halves) == set(rows) - {"float"}
+    assert all(row["between_db"] > 10 for row in halves.values())
+    assert "between halves, dB" in done.stdout
     assert rows["TFLiteConverter, per layer"]["sqnr_db"] < rows["TFLiteConverter"]["sqnr_db"]
 
 
