@@ -1,4 +1,7 @@
-"""The benchmarks of accuracy and calibration from end to end on the demo network, as a user starts them. No time is judged."""
+"""Benchmarks of accuracy and calibration from end to end, as a user starts them.
+
+No time is judged.
+"""
 
 import json
 import math
