@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -115,12 +116,20 @@ def recipe_line(result: Result) -> str:
         return "float16 weights, float arithmetic"
     grid = recipe.weights
     per = "per channel" if grid.per_channel else "per tensor"
-    parts = [f"{grid.bits}-bit weights {per}, {grid.rounding}"]
+    parts = [f"{_widths(account, grid.bits)} {per}, {grid.rounding}"]
     if recipe.needs_data:
         parts.append(f"{recipe.activations.bits}-bit activations, {recipe.calibrator} ranges")
     else:
         parts.append("float activations" if recipe.mode == "weight_only" else "ranges at run time")
     return "; ".join(parts)
+
+
+def _widths(account: Account, bits: int) -> str:
+    """Bits of the weights; how many have which, where rules or kernels made a difference."""
+    count = sorted(Counter(row.bits for row in account.weights).items())
+    if len(count) < 2:
+        return f"{count[0][0] if count else bits}-bit weights"
+    return f"{' and '.join(f'{n} weights in {width} bits' for width, n in count)},"
 
 
 def sample_line(result: Result) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from tfq_ext.errors import DataError
 from tfq_ext.pipeline import finish
 from tfq_ext.recipe import Recipe
+from tfq_ext.result import Result
 from tfq_ext.search.costs import CostTable
 from tfq_ext.search.found import Worth
 from tfq_ext.search.goal import Goal
@@ -52,6 +53,7 @@ class Rounds:
         table: milliseconds, if latency counts.
         limit: number of samples that the caller gave.
         most: files that may be finished.
+        finished: those of this run, by the digest of their recipe.
     """
 
     study: Study
@@ -61,6 +63,7 @@ class Rounds:
     limit: int | None
     most: int
     tried: list[Tried] = field(default_factory=list)
+    finished: dict[str, Result] = field(default_factory=dict)
 
     def run(self) -> Tried:
         """The best file within the goal.
@@ -202,14 +205,16 @@ class Rounds:
 
     def measured(self, recipe: Recipe) -> Worth:
         """Of the file that `quantize` makes of this recipe."""
-        study = self.study
+        return self._worth(f"recipe {recipe.digest()}", lambda: self.result(recipe).content)
 
-        def make() -> bytes:
-            return finish(
+    def result(self, recipe: Recipe) -> Result:
+        """What `quantize` makes of this recipe; made once a run."""
+        key, study = recipe.digest(), self.study
+        if key not in self.finished:
+            self.finished[key] = finish(
                 study.calibrated, recipe, threads=study.threads, show_progress=False
-            ).content
-
-        return self._worth(f"recipe {recipe.digest()}", make)
+            )
+        return self.finished[key]
 
     def base(self) -> Worth:
         """Of the file with 8 bits throughout."""
