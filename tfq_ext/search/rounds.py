@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from tfq_ext.errors import DataError
 from tfq_ext.pipeline import finish
 from tfq_ext.recipe import Recipe
+from tfq_ext.repair.watch import Watch, unwatched
 from tfq_ext.result import Result
 from tfq_ext.search.costs import CostTable
 from tfq_ext.search.found import Worth
@@ -53,6 +54,7 @@ class Rounds:
         table: milliseconds, if latency counts.
         limit: number of samples that the caller gave.
         most: files that may be finished.
+        watch: shows the files.
         finished: those of this run, by the digest of their recipe.
     """
 
@@ -62,6 +64,7 @@ class Rounds:
     table: CostTable | None
     limit: int | None
     most: int
+    watch: Watch = unwatched
     tried: list[Tried] = field(default_factory=list)
     finished: dict[str, Result] = field(default_factory=dict)
 
@@ -89,7 +92,7 @@ class Rounds:
     def _by_cost(self) -> Tried:
         """Least noise within the limits on costs."""
         limits = dict(self.goal.limits)
-        for _ in range(self.most):
+        for _ in self.watch(range(self.most), label="files", total=self.most):
             choice = solve(self.problem, Task(limits))
             if choice is None:
                 break
@@ -140,7 +143,7 @@ class Rounds:
         low, high = self.problem.noise(quiet), self.problem.noise(small)
         bound = power(self.goal.min_sqnr) if self.goal.min_sqnr is not None else high
         best: Tried | None = None
-        for _ in range(self.most):
+        for _ in self.watch(range(self.most), label="files", total=self.most):
             bound = min(max(bound, low), high)
             choice = solve(self.problem, Task(self.goal.limits, noise=bound))
             if choice is None or any(t.choice == choice for t in self.tried):

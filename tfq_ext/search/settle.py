@@ -65,8 +65,9 @@ def settled(
     base = Worth(len(content), study.noted("8 bits throughout", lambda: content).sqnr_db)
     if search.max_loss is not None and not math.isfinite(base.sqnr_db):
         return _kept(study.materials.base, wanted, f"their outputs have {base.sqnr_db} dB")
-    problem = pose(study, search.choices, None, partial(progress, enabled=show_progress))
-    loop = Rounds(study, problem, _goal(search, base), None, None, ROUNDS)
+    watch = partial(progress, enabled=show_progress)
+    problem = pose(study, search.choices, None, watch)
+    loop = Rounds(study, problem, _goal(search, base), None, None, ROUNDS, watch)
     try:
         end = loop.run()
     except DataError as error:
