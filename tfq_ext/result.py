@@ -113,7 +113,8 @@ class Result:
 
     Args:
         content: the .tflite.
-        recipe: what was asked for; the same recipe, model and samples give the same bytes.
+        recipe: what was asked for, the widths in place of a `search`; the same recipe, model and
+            samples give the same bytes.
         provenance: hashes, seeds and versions.
         account: what was done.
     """

@@ -116,12 +116,21 @@ def test_where_nothing_keeps_to_the_loss_8_bits_stay(monkeypatch):
     monkeypatch.setattr(settle.Rounds, "measured", lambda self, recipe: bad)
     result = tfq_ext.quantize(CONTENT, DATA, recipe=recipe(max_loss=3.0), show_progress=False)
     assert result.content == eight().content
-    assert result.recipe == load_recipe(PLAIN)
+    again = tfq_ext.quantize(CONTENT, DATA, recipe=result.recipe, show_progress=False)
+    assert again.content == result.content
     assert result.account.notes[0].reason.startswith(settle.KEPT)
     with pytest.raises(DataError, match="No choice met"):
         tfq_ext.quantize(
             CONTENT, DATA, recipe=recipe(max_loss=3.0, max_size=1.0), show_progress=False
         )
+
+
+def test_a_recipe_that_starts_at_4_bits_keeps_8_where_it_must(monkeypatch):
+    monkeypatch.setattr(settle.Rounds, "measured", lambda self, recipe: Worth(1.0, -50.0))
+    wanted = recipe(max_loss=3.0).changed(weights={"bits": 4})
+    result = tfq_ext.quantize(CONTENT, DATA, recipe=wanted, show_progress=False)
+    assert result.content == eight().content
+    assert set(widths(result).values()) == {8}
 
 
 def test_measurements_are_kept_for_a_run_that_goes_on(tmp_path):

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from tfq_ext.emit.result import Note
 from tfq_ext.errors import DataError
+from tfq_ext.pipeline import finish
 from tfq_ext.recipe import Recipe, Search
 from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.result import Result
 from tfq_ext.samples import progress
 from tfq_ext.search.found import Worth
 from tfq_ext.search.goal import Goal
-from tfq_ext.search.materials import check
+from tfq_ext.search.materials import check, in_bits
 from tfq_ext.search.pose import pose
 from tfq_ext.search.rounds import Rounds
 from tfq_ext.search.study import judges_of, plainly, study_of
@@ -63,8 +64,10 @@ def settled(
     )
     content = study.materials.base.content
     base = Worth(len(content), study.noted("8 bits throughout", lambda: content).sqnr_db)
+    plain = partial(finish, calibrated, in_bits(wanted, 8), threads=threads)
     if search.max_loss is not None and not math.isfinite(base.sqnr_db):
-        return _kept(study.materials.base, wanted, f"their outputs have {base.sqnr_db} dB")
+        why = f"their outputs have {base.sqnr_db} dB"
+        return _with_note(plain(show_progress=show_progress), f"{KEPT}: {why}")
     watch = partial(progress, enabled=show_progress)
     problem = pose(study, search.choices, None, watch)
     loop = Rounds(study, problem, _goal(search, base), None, None, ROUNDS, watch)
@@ -73,7 +76,7 @@ def settled(
     except DataError as error:
         if search.max_size is not None:
             raise
-        return _kept(study.materials.base, wanted, str(error))
+        return _with_note(plain(show_progress=show_progress), f"{KEPT}: {error}")
     return _with_note(loop.result(end.recipe), _told(loop, end.choice, end.worth, base))
 
 
@@ -92,11 +95,6 @@ def _notebook(calibrated: Calibrated) -> Path | None:
     """Beside the codes that an interrupted run goes on from."""
     kept = calibrated.kept
     return kept and kept.with_name(f"{kept.name}.jsonl")
-
-
-def _kept(base: Result, recipe: Recipe, why: str) -> Result:
-    """The file without any other width."""
-    return _with_note(replace(base, recipe=recipe), f"{KEPT}: {why}")
 
 
 def _told(loop: Rounds, choice: tuple[int, ...], worth: Worth, base: Worth) -> str:
