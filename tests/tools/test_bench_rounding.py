@@ -13,7 +13,7 @@ from _bench import in_child, measured
 from _bench_files import FLOAT, Contender, Ground, make_all, ours, row
 from _bench_halves import HALVES, Stability, stability
 from _bench_litert import ALGORITHMS, PLAIN, by_algorithm, reach
-from bench_rounding import COMMON, contenders, recipe_of, rows_of
+from bench_rounding import COMMON, PEAK_MB, SECONDS, contenders, recipe_of, rows_of, verdicts
 from one_op import add_signature
 from small_nets import residual
 
@@ -117,6 +117,19 @@ def test_our_rounders_differ_in_the_rounding_alone(rounding, bits):
     weights = {**plain.weights.model_dump(), "rounding": rounding}
     assert recipe == plain.changed(weights=weights)
     assert (recipe.weights.bits, recipe.calibrator) == (int(bits), "percentile:99.99")
+
+
+@pytest.mark.parametrize("preset", SECONDS)
+def test_presets_are_held_to_their_time_and_memory(preset):
+    rows = [
+        {"name": f"tfq_ext preset {preset}", "seconds": SECONDS[preset] + late, "peak_mb": PEAK_MB}
+        for late in (0.0, 0.1)
+    ]
+    rows += [{"name": "litert-quantizer GPTQ, int8", "seconds": 1e9, "peak_mb": 1e9}]
+    rows += [{"name": "tfq_ext gptq, int8", "seconds": 1e9, "peak_mb": PEAK_MB + 1}]
+    met, missed, memory = verdicts(rows)
+    assert (met[-3:], missed[-6:], memory[-6:]) == ("met", "MISSED", "MISSED")
+    assert "gptq, int8 <= 6000 MB" in memory
 
 
 @pytest.mark.parametrize("option", ["roundings", "presets", "rivals", "bits"])
