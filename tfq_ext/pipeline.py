@@ -179,12 +179,17 @@ def finish(
 ) -> Result:
     """Choose, emit, read back, account: everything after observation.
 
-    Where the recipe asks for several ways (`equalize`, `at_least`), all are made and the one whose
-    outputs on the held-back samples are nearest to float is returned.
+    Where the recipe has budgets (`search`), the widths of the layers are chosen first. Where it
+    asks for several ways (`equalize`, `at_least`), all are made and the one whose outputs on the
+    held-back samples are nearest to float is returned.
 
     Raises:
         StrictError, EmissionError: as `quantize`.
     """
+    if recipe.search is not None:
+        from tfq_ext.search.settle import settled  # it makes and measures files as users do
+
+        return settled(calibrated, recipe, threads=threads, show_progress=show_progress)
     watch = partial(progress, enabled=show_progress)
     ways = list(variants(calibrated, recipe, threads=threads, watch=watch))
     if calibrated.held_back is None or len(ways) == 1:

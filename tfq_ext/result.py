@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from tfq_ext.emit.to_float import Pivot
 from tfq_ext.numerics.clusters import Structure
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.ranges import RangeChoice, Release
+from tfq_ext.rounding import Learning
 from tfq_ext.samples import Samples
+from tfq_ext.tflite.zipped import zipped_size
 
 _PACKAGES = ("tfq_ext", "tensorflow", "keras", "ai-edge-litert", "numpy")
 
@@ -34,6 +37,7 @@ class WeightRow:
         notes: what was departed from, and why.
         before: zeros and distinct values of the float weight; None where nobody counted.
         after: the same of the codes.
+        learned: steps, unsettled share and loss, where the rounding was learned.
     """
 
     op: str
@@ -44,6 +48,7 @@ class WeightRow:
     notes: tuple[str, ...] = ()
     before: Structure | None = None
     after: Structure | None = None
+    learned: Learning | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,8 @@ class Result:
 
     Args:
         content: the .tflite.
-        recipe: what was asked for; the same recipe, model and samples give the same bytes.
+        recipe: what was asked for, the widths in place of a `search`; the same recipe, model and
+            samples give the same bytes.
         provenance: hashes, seeds and versions.
         account: what was done.
     """
@@ -117,6 +123,11 @@ class Result:
     recipe: Recipe
     provenance: Provenance
     account: Account = field(repr=False)
+
+    @cached_property
+    def bytes_zipped(self) -> int:
+        """Bytes of a zip that holds the file: what a download costs. Deflated when first asked."""
+        return zipped_size(self.content)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the file, atomically.
@@ -129,6 +140,7 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Recipe, provenance and account as JSON values."""
         account = asdict(self.account)
+        account["bytes_zipped"] = self.bytes_zipped
         return {
             "recipe": self.recipe.to_dict(),
             "provenance": asdict(self.provenance),

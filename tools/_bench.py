@@ -28,14 +28,21 @@ class Child:
 
     Args:
         prepare: picklable; called in the child with `args`, returns what a turn does.
+        limit: seconds for an answer, after which the process is ended; None: it has all the time.
 
     What it prints is dropped: rivals draw progress bars and C++ talks. A model that kills its
     process leaves the others alone.
     """
 
-    def __init__(self, prepare: Callable[..., Callable[[], Any]], *args: object):
+    def __init__(
+        self,
+        prepare: Callable[..., Callable[[], Any]],
+        *args: object,
+        limit: float | None = None,
+    ):
         context = get_context("spawn")  # a fork would inherit TensorFlow's threads half
         self._pipe, theirs = context.Pipe()
+        self._limit = limit
         self._process = context.Process(target=_serve, args=(theirs, prepare, args), daemon=True)
         self._process.start()
         theirs.close()
@@ -45,7 +52,7 @@ class Child:
         """Let it work once; the result.
 
         Raises:
-            RuntimeError: it failed (its traceback's last line) or died.
+            RuntimeError: it failed (its traceback's last line), died or took too long.
         """
         self._pipe.send(True)
         return self._answer()
@@ -57,6 +64,10 @@ class Child:
         self._process.join()
 
     def _answer(self) -> Any:
+        if not self._pipe.poll(self._limit):
+            self._process.kill()
+            self._process.join()
+            raise RuntimeError(f"it was not ready after {self._limit:g} s and was ended")
         try:
             error, value = self._pipe.recv()
         except EOFError:
@@ -80,9 +91,9 @@ def _serve(pipe: Connection, prepare: Callable[..., Callable[[], Any]], args: Se
         pipe.send((traceback.format_exception_only(error)[-1].strip(), None))
 
 
-def in_child(work: Callable[..., Any], *args: object) -> Any:
-    """`work(*args)` in a process of its own; RuntimeError if it fails or dies."""
-    child = Child(_once, work, args)
+def in_child(work: Callable[..., Any], *args: object, limit: float | None = None) -> Any:
+    """`work(*args)` in a process of its own; RuntimeError if it fails, dies or takes too long."""
+    child = Child(_once, work, args, limit=limit)
     try:
         return child.turn()
     finally:
@@ -91,6 +102,33 @@ def in_child(work: Callable[..., Any], *args: object) -> Any:
 
 def _once(work: Callable[..., Any], args: Sequence) -> Callable[[], Any]:
     return lambda: work(*args)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out of a process, and what it took.
+
+    Args:
+        value: the result.
+        seconds: wall time of the work alone, not of starting the process and importing.
+        peak_mb: the most memory that the process ever held, what it imported included.
+    """
+
+    value: Any
+    seconds: float
+    peak_mb: float
+
+
+def measured(work: Callable[..., Any], *args: object, limit: float | None = None) -> Measured:
+    """`in_child` with time and memory."""
+    found: Measured = in_child(_measured, work, args, limit=limit)
+    return found
+
+
+def _measured(work: Callable[..., Any], args: Sequence) -> Measured:
+    start = time.perf_counter()
+    value = work(*args)
+    return Measured(value, time.perf_counter() - start, memory_mb()[1])
 
 
 def memory_mb() -> tuple[float, float]:
@@ -126,11 +164,16 @@ class Stamped:
         return 1e3 * (self.stamps[-1] - self.stamps[skip]) / (len(self.stamps) - 1 - skip)
 
 
-def litert_quantizer(content: bytes) -> Any:
-    """litert-quantizer on a float flatbuffer: int8 activations, weights by channel."""
+def litert_quantizer(content: bytes, recipe: Any = None) -> Any:
+    """litert-quantizer on a float flatbuffer: int8 activations, weights by channel.
+
+    Args:
+        content: of the float .tflite.
+        recipe: another one of its recipes; None: static_wi8_ai8.
+    """
     rival = need("litert_quantizer", why="the comparison with litert-quantizer")
     quantizer = rival.quantizer.Quantizer(bytearray(content))
-    quantizer.load_quantization_recipe(rival.recipe.static_wi8_ai8())
+    quantizer.load_quantization_recipe(rival.recipe.static_wi8_ai8() if recipe is None else recipe)
     return quantizer
 
 

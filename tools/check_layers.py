@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LATE: dict[tuple[str, str], str] = {
     ("result", "report"): "printing a Result asks report for its text",
     ("repair.audit", "report.audit_text"): "printing an Audit does the same",
+    ("pipeline", "search"): "a recipe with budgets has its widths chosen first, on finished files",
     ("search", "report.search_text"): "printing and drawing a Sensitivity or Found does the same",
     ("validation", "report"): "printing a check's report does the same",
 }

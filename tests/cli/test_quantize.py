@@ -42,6 +42,26 @@ def test_the_default_name_and_the_same_bytes_as_the_library(place):
     assert result.stderr == ""
 
 
+def test_the_recipe_that_was_followed_is_written(place):
+    """Of mixed: with the widths that it found, and it makes the same file."""
+    first = ("net.tflite", "--data", "x.npy", "-o", "a.tflite")
+    found = run(*first, "--recipe", "mixed", "--recipe-output", "widths.toml")
+    assert found.exit_code == 0, found.stderr
+    assert "search: layers with weights:" in found.stdout.replace("\n", " ")
+    assert load_recipe(place / "widths.toml").search is None
+    again = run(*first[:3], "--recipe", "widths.toml", "-o", "b.tflite")
+    assert again.exit_code == 0, again.stderr
+    assert (place / "a.tflite").read_bytes() == (place / "b.tflite").read_bytes()
+
+
+@pytest.mark.parametrize("path", ["widths.yaml", "net.tflite", "x.npy"])
+def test_the_recipe_goes_into_a_recipe_file(place, path):
+    before = {p.name: p.read_bytes() for p in place.iterdir()}
+    done = run(*QUICK, "--recipe-output", path)
+    assert done.exit_code == 2
+    assert {p.name: p.read_bytes() for p in place.iterdir()} == before
+
+
 def test_json_alone_on_stdout_and_in_the_report(place):
     result = run(*QUICK, "--json", "--report", "account.json", "-o", "o.tflite")
     printed = json.loads(result.stdout, parse_constant=pytest.fail)

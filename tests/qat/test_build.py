@@ -307,6 +307,8 @@ def test_bad_settings_say_what_is_allowed():
         qat.quantize_aware(model, batch_norm="folded")
     with pytest.raises(RecipeError, match="mode 'static'; got 'fp16'"):
         qat.quantize_aware(model, recipe="fp16")
+    with pytest.raises(RecipeError, match="search chooses widths of finished files"):
+        qat.quantize_aware(model, recipe="mixed")
     with pytest.raises(UnknownName, match="No weight quantizer named 'lsqq'"):
         qat.quantize_aware(model, weights="lsqq")
     with pytest.raises(SpecError, match="starts from ranges: give data"):

@@ -131,6 +131,16 @@ def test_a_file_that_is_not_utf8_or_not_there(tmp_path):
         load_recipe(str(tmp_path / "b.toml"))
 
 
+@pytest.mark.parametrize("suffix", [".toml", ".json"])
+def test_a_saved_recipe_is_read_back(suffix, tmp_path):
+    recipe = load_recipe("mixed").changed(rules=[{"tensor": "a", "weight_bits": 4}])
+    assert recipe.save(tmp_path / f"r{suffix}") == tmp_path / f"r{suffix}"
+    assert load_recipe(tmp_path / f"r{suffix}") == recipe
+    with pytest.raises(RecipeError, match=r"r\.yaml: a recipe file ends in \.toml or \.json"):
+        recipe.save(tmp_path / "r.yaml")
+    assert not (tmp_path / "r.yaml").exists()
+
+
 def test_a_misspelt_name_lists_the_presets():
     with pytest.raises(RecipeError, match=r"No recipe named 'int_4'\. Did you mean 'int4'\?"):
         load_recipe("int_4")

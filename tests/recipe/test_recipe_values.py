@@ -46,6 +46,7 @@ def test_presets_differ_and_have_a_row_each():
     )
     assert rows["int4"].weights == "int4 per channel"
     assert rows["int8-per-tensor"].weights == "int8 per tensor"
+    assert rows["mixed"].weights == "int4 or int8 or float, per channel"
     assert rows["int16x8"].activations == "int16"
     assert rows["fp16"][2:6] == ("float16", "-", "-", False)
     assert {name for name, row in rows.items() if not row.needs_data} == {
@@ -102,6 +103,16 @@ WRONG = [
     ({"calibrator": "float"}, ["calibrator: got 'float'", "output_calibrator", "keep_float"]),
     ({"calibrator": 99.9}, ["calibrator: got 99.9", "text"]),
     ({"input_type": "int4"}, ["input_type: got 'int4'", "'uint8'"]),
+    ({"search": {}}, ["search: no budget", "max_loss (dB) or max_size"]),
+    ({"search": {"enough": 30.0}}, ["search: no budget"]),
+    ({"search": {"max_size": 0.5, "enough": 30.0}}, ["search: enough softens max_loss"]),
+    ({"search": {"max_size": 1.5}}, ["search.max_size: got 1.5", "1.0 or less"]),
+    ({"search": {"max_size": 0.0}}, ["search.max_size: got 0.0", "over 0.0"]),
+    ({"search": {"max_loss": -1.0}}, ["search.max_loss: got -1.0", "0.0 or more"]),
+    ({"search": {"max_loss": float("inf")}}, ["search.max_loss: got inf", "finite"]),
+    ({"search": {"max_los": 1.0}}, ["search.max_los: no such field", "'max_loss'"]),
+    ({"search": {"max_loss": 1.0, "choices": ["w3"]}}, ["search.choices[0]: got 'w3'", "'a16'"]),
+    ({"search": {"max_loss": 1.0, "choices": ["float"]}}, ["search: choices = ['float']", "'w4'"]),
     ({"hold_back": 0.6}, ["hold_back: got 0.6", "0.5 or less"]),
     ({"hold_back": float("nan")}, ["hold_back: got nan"]),
     ({"limit": 0}, ["limit: got 0", "1 or more"]),
@@ -129,7 +140,12 @@ WRONG_RULES = [
     ({"tensor": "a", "range": [0, 1], "calibrator": "mse"}, ["rules[0]: range fixes"]),
     ({"op": "ADD", "activation_bits": 4}, ["rules[0].activation_bits: got 4", "8, 16"]),
 ]
+SEARCH = {"max_loss": 3.0}
 CONTRADICTIONS = [
+    ({"base": "dynamic", "search": SEARCH}, ["search = {'max_loss': 3.0} has no effect"]),
+    ({"base": "int16x8", "search": SEARCH}, ["search chooses widths around 8-bit activations"]),
+    ({"base": "mixed", "at_least": "fast"}, ["at_least = 'fast' may swap", "not measured"]),
+    ({"base": "mixed", "strict": True}, ["strict = true forbids float", "choices = ['w4', 'w8']"]),
     (
         {"mode": "simulate", "rules": [{"op": "ADD", "activation_bits": 4}]},
         ["rules[0].activation_bits has no effect", "all activations have the width"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from one_op import Net, X, f32
@@ -153,3 +155,13 @@ def test_an_interrupted_run_goes_on_with_the_codes_it_has(tmp_path):
         codes = np.load(file)
         np.save(file, np.where(codes > 0, codes - 1, codes))
     assert tfq.quantize(model, images(10), recipe=GPTQ, checkpoint=at).content != first
+
+
+@pytest.mark.parametrize(("rounding", "shown"), [("gptq", True), ("nearest", False)])
+def test_layers_are_counted_while_they_are_rounded(rounding, shown, capsys):
+    """Also where no range is left to choose."""
+    recipe = {"base": "int8-minmax", "weights": {"rounding": rounding}}
+    model = residual()
+    tfq.quantize(model.to_bytes(), images(6), recipe=recipe, show_progress=True)
+    whole = rf"rounding layers.* {len(model.graphs[0].ops)}/{len(model.graphs[0].ops)} "
+    assert bool(re.search(whole, capsys.readouterr().err)) is shown

@@ -115,3 +115,42 @@ def test_notes_of_weights_are_told_once(healthy):
         f"8 bits instead ({rows[1].tensor}).",
         f"no number ({rows[2].tensor}).",
     ]
+
+
+@pytest.fixture(scope="module")
+def learned():
+    recipe = {"base": "int8-minmax", "weights": {"bits": 4, "rounding": "adaround:50"}}
+    return tfq_ext.quantize(residual().to_bytes(), images(8), recipe=recipe)
+
+
+def test_learned_rounding_is_accounted_for_layer_by_layer(learned, healthy):
+    rows = {row.tensor: row.learned for row in learned.account.weights}
+    assert all(one.steps == 50 and one.after <= one.before for one in rows.values())
+    worst = max(rows, key=lambda name: rows[name].unsettled)
+    assert findings.least_settled(learned.account.weights)[0][0].tensor == worst
+    line = findings.learned_line(learned.account)
+    assert f"at most {rows[worst].unsettled:.1%} unsettled ({worst}) after 50 steps" in line
+    assert line in str(learned)
+    text = shown(learned)
+    assert "Learned rounding, least settled first" in text
+    for name, one in rows.items():
+        (row,) = (r for r in text.splitlines() if f"{one.unsettled:.1%}" in r and f" {name} " in r)
+        assert f"{one.before:.2e}" in row
+        assert f"{one.after:.2e}" in row
+    (first, *_) = learned.to_dict()["account"]["weights"]
+    assert set(first["learned"]) == {"steps", "unsettled", "before", "after"}
+    assert findings.learned_line(healthy.account) is None
+    assert "Learned rounding" not in shown(healthy)
+
+
+def test_the_size_of_the_download_is_told(healthy):
+    import io
+    import zipfile
+
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        file.writestr("model.tflite", healthy.content)
+    zipped = len(archive.getvalue())
+    assert healthy.bytes_zipped == healthy.to_dict()["account"]["bytes_zipped"] == zipped
+    assert f"; zipped {zipped / 1e3:.1f} kB" in str(healthy)
+    assert f"zipped {zipped / 1e3:.1f} kB" in " ".join(shown(healthy).split())

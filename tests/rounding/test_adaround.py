@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -246,3 +248,33 @@ def test_what_it_cannot_learn_from_is_told(data):
 def test_settings_that_cannot_be_are_refused(wrong):
     with pytest.raises(SpecError):
         AdaRound(**wrong)
+
+
+@every_kind
+def test_what_was_learned_is_told_once_and_changes_nothing(kind):
+    weight, params, data, _ = layer(kind)
+    told = []
+    job = Job(weight, params, data, seed=3, argument=60)
+    quiet = ROUNDERS["adaround"].round(job)
+    codes = ROUNDERS["adaround"].round(replace(job, tell=told.append))
+    assert np.array_equal(codes, quiet)
+    (heard,) = told
+    assert heard.steps == 60
+    assert 0.05 < heard.unsettled < 1  # of a run this short
+    wanted = {"before": nearest(weight, params), "after": codes}
+    for name, of in wanted.items():
+        assert getattr(heard, name) == pytest.approx(
+            error(weight, params, of, data).mean(), rel=1e-3
+        ), name
+    long = []
+    ROUNDERS["adaround"].round(replace(job, argument=None, tell=long.append))
+    assert (long[0].steps, long[0].unsettled < heard.unsettled) == (1000, True)
+
+
+@pytest.mark.parametrize("name", ["nearest", "gptq", "gpfq", "shared"])
+def test_who_does_not_learn_tells_nothing(name):
+    weight, params, data, _ = layer()
+    told = []
+    job = Job(weight, params, data, argument=ROUNDERS[name].argument, tell=told.append)
+    ROUNDERS[name].round(job)
+    assert told == []

@@ -100,7 +100,7 @@ def test_a_damaged_file_is_computed_anew(tmp_path, damage):
     job, kept = layers(10)[0], Kept(tmp_path / "deep" / "er")
     rounder = ROUNDERS["adaround"]
     codes = kept.round("adaround", rounder, job)
-    (path,) = kept.folder.iterdir()
+    (path,) = kept.folder.glob("*.npy")
     good = path.read_bytes()
     if damage is None:  # another weight's codes under this name
         np.save(path, codes[:2])
@@ -114,3 +114,22 @@ def test_a_folder_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="folder"):
         Kept(tmp_path / "file" / "in")
+
+
+@pytest.mark.parametrize("damage", [None, "gone", b"", b"{", b"[]", b'{"steps": 1}'])
+def test_what_a_rounder_told_is_kept_beside_its_codes(tmp_path, damage):
+    """Whoever damages it loses the words, not the codes."""
+    kept, job = Kept(tmp_path), layers(20)[0]
+    first, again = [], []
+    codes = kept.round("adaround", ROUNDERS["adaround"], replace(job, tell=first.append))
+    assert len(first) == 1
+    assert first[0].steps == 20
+    (beside,) = tmp_path.glob("*.json")
+    if damage == "gone":
+        beside.unlink()
+    elif damage is not None:
+        beside.write_bytes(damage)
+    found = kept.round("adaround", None, replace(job, tell=again.append))
+    assert np.array_equal(found, codes)
+    assert again == (first if damage is None else [])
+    assert np.array_equal(kept.round("adaround", None, job), codes)

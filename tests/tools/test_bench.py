@@ -1,4 +1,7 @@
-"""Both benchmarks from end to end on the demo network, as a user starts them. No time is judged."""
+"""Benchmarks of accuracy and calibration from end to end, as a user starts them.
+
+No time is judged.
+"""
 
 import json
 import math
@@ -59,8 +62,10 @@ def test_calibration_is_timed_for_everybody_on_the_same_samples(tmp_path):
     assert len(re.findall(r">= 4 x ours: (?:met|MISSED)", done.stdout)) == 2
 
 
-def test_accuracy_of_everybody_on_the_same_images(folder, tmp_path):
-    figures = tmp_path / "figures.json"
+@pytest.fixture(scope="module")
+def accuracy(folder, tmp_path_factory):
+    """(what was printed, figures) with halves."""
+    figures = tmp_path_factory.mktemp("figures") / "figures.json"
     options = {
         "--images": folder,
         "--model": demo.model_path(),
@@ -69,10 +74,15 @@ def test_accuracy_of_everybody_on_the_same_images(folder, tmp_path):
         "--recipes": "fast",
         "--json": figures,
     }
-    done = start("bench_accuracy.py", *(part for pair in options.items() for part in pair))
+    given = [part for pair in options.items() for part in pair]
+    done = start("bench_accuracy.py", *given, "--split-half")
     assert done.returncode == 0, done.stderr
-    assert "10 calibration, 20 evaluation images" in done.stdout
-    found = json.loads(figures.read_text())
+    return done.stdout, json.loads(figures.read_text())
+
+
+def test_accuracy_of_everybody_on_the_same_images(accuracy):
+    printed, found = accuracy
+    assert "10 calibration, 20 evaluation images" in printed
     assert found["out"] == {}
     rows = {row["name"]: row for row in found["rows"]}
     assert math.isinf(rows["float"]["sqnr_db"])
@@ -89,7 +99,26 @@ def test_accuracy_of_everybody_on_the_same_images(folder, tmp_path):
         assert row["sqnr_db"] > 15, name
         low, high = row["top1_interval"]
         assert low <= row["top1"] <= high
+        assert 50 < row["peak_mb"] < 10_000, name
     assert rows["TFLiteConverter, per layer"]["sqnr_db"] < rows["TFLiteConverter"]["sqnr_db"]
+
+
+def test_the_drop_is_paired_with_float(accuracy):
+    rows = {row["name"]: row for row in accuracy[1]["rows"]}
+    float_row = rows.pop("float")
+    assert float_row["drop"] is None
+    for row in rows.values():
+        drop = row["drop"]
+        assert drop["drop"] == pytest.approx(float_row["top1"] - row["top1"])
+        assert drop["lo"] <= drop["drop"] <= drop["hi"]
+
+
+def test_halves_of_the_images_lead_to_two_files(accuracy):
+    printed, found = accuracy
+    halves = {row["name"]: row for row in found["halves"]}
+    assert set(halves) == {row["name"] for row in found["rows"]} - {"float"}
+    assert all(10 < row["between_db"] < 100 for row in halves.values())
+    assert "between halves, dB" in printed
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ Examples:
   tfq quantize saved_model/ --data x.npy --recipe int16x8 --strict
   tfq quantize model.keras --recipe dynamic
   tfq quantize model.keras --data x.npy --recipe my.toml --set weights.bits=4
+  tfq quantize model.keras --data x.npy --recipe mixed --recipe-output widths.toml
 
 {EXIT_CODES}"""
 
@@ -50,6 +51,11 @@ IO_TYPES = click.Choice(["float32", "int8", "uint8", "int16"])
 @options.threads
 @options.checkpoint
 @options.as_json
+@click.option(
+    "--recipe-output",
+    type=click.Path(path_type=Path),
+    help="Write the recipe as .toml or .json; of mixed, with the widths that it found.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Write the account as JSON too.")
 @options.verbose
 def quantize(
@@ -57,6 +63,7 @@ def quantize(
     recipe: str,
     output: Path | None,
     report: Path | None,
+    recipe_output: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
     **chosen: Any,
@@ -69,8 +76,11 @@ def quantize(
     wanted = changed_recipe(recipe, settings, chosen)
     inputs = [model, *([chosen["data"]] if chosen["data"] else [])]
     target = options.check_target(output or default_output(model, recipe), inputs=inputs)
-    if report is not None:
-        options.check_target(report, inputs=[*inputs, str(target)])
+    for more in (report, recipe_output):
+        if more is not None:
+            options.check_target(more, inputs=[*inputs, str(target)])
+    if recipe_output is not None and recipe_output.suffix.lower() not in (".toml", ".json"):
+        raise click.UsageError(f"{recipe_output}: a recipe file ends in .toml or .json.")
     options.check_data(chosen["data"], wanted, recipe)
 
     import tfq_ext
@@ -83,6 +93,8 @@ def quantize(
         **chosen,
     )
     result.save(target)
+    if recipe_output is not None:
+        result.recipe.save(recipe_output)
     if report is not None:
         from tfq_ext._files import write_atomic
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfq_ext._optional import need
-from tfq_ext.errors import ModelError, SpecError, TfqWarning
+from tfq_ext.errors import ModelError, RecipeError, SpecError, TfqWarning
 from tfq_ext.qat.choices import Wishes, choose, fixed_range
 from tfq_ext.qat.conv_bn import MODES, FoldedBatchNorm
 from tfq_ext.qat.decompose import decompose
@@ -107,6 +107,11 @@ def _untrained(model: Any) -> bool:
 
 def _recipe(recipe: Any, weight_bits: int | None) -> Recipe:
     found = load_recipe(recipe)
+    if found.search is not None:
+        raise RecipeError(
+            "search chooses widths of finished files, and training has none yet. Let tfq search "
+            "write a recipe, and give that one."
+        )
     if weight_bits is None:
         return found
     weights = found.weights.model_dump() | {"bits": weight_bits}

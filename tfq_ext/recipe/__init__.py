@@ -1,6 +1,6 @@
 """Recipes: what decides how a model is quantized, as data."""
 
-from tfq_ext.recipe.fields import ActivationGrid, WeightGrid
+from tfq_ext.recipe.fields import ActivationGrid, Search, WeightGrid
 from tfq_ext.recipe.load import load_recipe
 from tfq_ext.recipe.model import OpChoice, Recipe, TensorChoice
 from tfq_ext.recipe.presets import PRESETS, Preset, PresetRow, describe_presets
@@ -14,6 +14,7 @@ __all__ = [
     "PresetRow",
     "Recipe",
     "Rule",
+    "Search",
     "TensorChoice",
     "WeightGrid",
     "describe_presets",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tfq_ext.recipe.model import Recipe
 
 _CALIBRATION = ("activations", "calibrator", "output_calibrator", "hold_back", "strict")
-_REPAIR = ("bias", "equalize", "at_least")
+_REPAIR = ("bias", "equalize", "at_least", "search")
 
 # Mode -> fields that it never reads. Setting one is an error, not a note: who writes
 # `calibrator` next to fp16 expects something to happen.
@@ -20,7 +20,7 @@ UNREAD: dict[str, tuple[str, ...]] = {
     "dynamic": ("weights.symmetric", *_REPAIR, *_CALIBRATION),
     "weight_only": ("weights.symmetric", *_REPAIR, *_CALIBRATION),
     "fp16": ("weights", *_REPAIR, *_CALIBRATION),
-    "simulate": ("strict", "at_least"),
+    "simulate": ("strict", "at_least", "search"),
 }
 _WHY = {
     "static": "kernels take symmetric weights only; use mode = 'simulate'",
@@ -100,12 +100,30 @@ def _float_output(recipe: Recipe) -> Iterator[str]:
         )
 
 
+def _search(recipe: Recipe) -> Iterator[str]:
+    if recipe.search is None or recipe.mode != "static":
+        return
+    if recipe.activations.name == "int16":
+        yield "search chooses widths around 8-bit activations; use activations = 'int8'."
+    if recipe.at_least is not None:
+        yield (
+            f"at_least = {recipe.at_least!r} may swap the file for another one, which search "
+            "has not measured; remove one of the two."
+        )
+    if recipe.strict and "float" in recipe.search.choices:
+        yield (
+            "strict = true forbids float ops, but search.choices has 'float'; use "
+            "choices = ['w4', 'w8']."
+        )
+
+
 CHECKS: tuple[Callable[[Recipe], Iterator[str]], ...] = (
     _unread_fields,
     _unread_rules,
     _activations,
     _io_types,
     _float_output,
+    _search,
 )
 
 

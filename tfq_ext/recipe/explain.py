@@ -20,6 +20,7 @@ _ALLOWED = {
     "model_type": "a table of fields",
     "model_attributes_type": "a table of fields",
     "dict_type": "a table of fields",
+    "greater_than": "over {gt}",
     "greater_than_equal": "{ge} or more",
     "less_than_equal": "{le} or less",
     "too_long": "{max_length} values",

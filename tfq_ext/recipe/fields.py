@@ -27,6 +27,7 @@ IoType = Literal["float32", "int8", "uint8", "int16"]
 Position = Literal["first", "last"]
 WeightBits = Literal[8, 4, 2]
 WeightScale = Literal["max", "mse", "output"]
+WidthName = Literal["w4", "w8", "a16", "float"]
 Bits = Annotated[StrictInt, Field(ge=2, le=16)]
 
 _CHOICE = re.compile(r"[a-z][a-z0-9_]*(:[0-9]+(\.[0-9]+)?(e-?[0-9]+)?)?")
@@ -91,6 +92,36 @@ class WeightGrid(RecipeModel):
     def stored_bits(self) -> int:
         """Bits per weight in the file."""
         return max(self.bits, 4)
+
+
+class Search(RecipeModel):
+    """Widths of single layers, chosen before the file is made; at least one budget.
+
+    Both are relative to the same recipe with 8 bits throughout, so that they fit any model.
+
+    Args:
+        max_loss: dB that the SQNR of the outputs may fall; bytes are then made few.
+        enough: dB of SQNR that are good enough even if `max_loss` would ask for more.
+        max_size: share of the bytes, over 0, 1 at most.
+        choices: "w4", "w8", "a16" (16-bit activations), "float".
+    """
+
+    max_loss: Annotated[float, Field(strict=True, ge=0.0, allow_inf_nan=False)] | None = None
+    enough: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
+    max_size: Annotated[float, Field(strict=True, gt=0.0, le=1.0)] | None = None
+    choices: tuple[WidthName, ...] = ("w4", "w8", "float")
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Search:
+        if self.max_loss is None and self.max_size is None:
+            raise ValueError("no budget; it needs max_loss (dB) or max_size (a share), or both.")
+        if self.enough is not None and self.max_loss is None:
+            raise ValueError("enough softens max_loss; state that one, too.")
+        if not {"w4", "w8"} & set(self.choices):
+            raise ValueError(
+                f"choices = {list(self.choices)} leaves no integers; it needs 'w8' or 'w4'."
+            )
+        return self
 
 
 NAMED_ACTIVATIONS = {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, model_validator
 
+from tfq_ext._files import write_text
 from tfq_ext.recipe import text
 from tfq_ext.recipe.contradictions import contradictions
 from tfq_ext.recipe.fields import (
@@ -17,6 +20,7 @@ from tfq_ext.recipe.fields import (
     IoType,
     Mode,
     RecipeModel,
+    Search,
     WeightGrid,
 )
 from tfq_ext.recipe.rule import OP_FIELDS, TENSOR_FIELDS, Rule
@@ -66,6 +70,8 @@ class Recipe(RecipeModel):
         equalize: scale channels between layers so that they use their grids alike; "try" makes
             the file both ways and keeps the one that is nearer to float on held-back samples.
         at_least: name of a preset that is made as well, and kept if it is nearer to float there.
+        search: budgets under which each layer gets its own width before the file is made; the
+            result's recipe has the widths as rules, and no search.
         strict: an op left float is an error, not a row in the account.
         seed: of everything random.
         hold_back: share of the samples (0 to 0.5) that judges choices and makes none.
@@ -85,6 +91,7 @@ class Recipe(RecipeModel):
     bias: Literal["keep", "match"] = "keep"
     equalize: Literal["off", "on", "try"] = "off"
     at_least: StrictStr | None = None
+    search: Search | None = None
     strict: StrictBool = False
     seed: Annotated[StrictInt, Field(ge=0)] = 0
     hold_back: Annotated[float, Field(strict=True, ge=0.0, le=0.5)] = 0.2
@@ -188,6 +195,18 @@ class Recipe(RecipeModel):
     def to_toml(self) -> str:
         """The recipe as TOML text that `load_recipe` reads back."""
         return text.to_toml(self.to_dict())
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the recipe as .toml or .json, atomically.
+
+        Raises:
+            RecipeError: another suffix, which `load_recipe` would not read.
+            OutputError: it cannot be written.
+        """
+        target = Path(path)
+        text.check_suffix(target)
+        json = target.suffix.lower() == ".json"
+        return write_text(target, self.to_json() if json else self.to_toml())
 
     def digest(self) -> str:
         """sha256 of the recipe, 64 hexadecimal digits; equal recipes, however written, agree."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tfq_ext._table import Table
-from tfq_ext.recipe.fields import ActivationGrid, WeightGrid
+from tfq_ext.recipe.fields import ActivationGrid, Search, WeightGrid
 from tfq_ext.recipe.model import Recipe
 
 
@@ -45,6 +45,12 @@ PRESETS: Table[Preset] = Table(
         "int4-fast": Preset(
             "The same without judging ranges by the error they cause.",
             FAST.changed(weights=GPTQ_4.model_dump(), bias="match"),
+        ),
+        "mixed": Preset(
+            "4-bit weights where that costs little: 3 dB below 8 bits at most, or 30 dB. Minutes.",
+            FAST.changed(
+                weights=GPTQ.model_dump(), search=Search(max_loss=3.0, enough=30.0).model_dump()
+            ),
         ),
         "int4-nearest": Preset(
             "4-bit weights to the nearest code: for comparison.",
@@ -93,14 +99,24 @@ def describe_presets() -> tuple[PresetRow, ...]:
 
 def _row(name: str, preset: Preset) -> PresetRow:
     recipe = preset.recipe
-    channels = "per channel" if recipe.weights.per_channel else "per tensor"
-    weights = "float16" if recipe.mode == "fp16" else f"int{recipe.weights.bits} {channels}"
     return PresetRow(
         name=name,
         mode=recipe.mode,
-        weights=weights,
+        weights=_weights(recipe),
         activations=(recipe.activations.name or "-") if recipe.needs_data else "-",
         calibrator=recipe.calibrator if recipe.needs_data else "-",
         needs_data=recipe.needs_data,
         description=preset.description,
     )
+
+
+def _weights(recipe: Recipe) -> str:
+    """Grid of the weights; each that a search may choose."""
+    if recipe.mode == "fp16":
+        return "float16"
+    channels = "per channel" if recipe.weights.per_channel else "per tensor"
+    if recipe.search is None:
+        return f"int{recipe.weights.bits} {channels}"
+    words = {"w4": "int4", "w8": "int8", "float": "float"}
+    names = [words[choice] for choice in recipe.search.choices if choice in words]
+    return f"{' or '.join(names)}, {channels}"

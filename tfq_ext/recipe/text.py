@@ -21,8 +21,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         RecipeError: no such file, another kind of file, or text that does not parse.
     """
-    if path.suffix.lower() not in _READERS:
-        raise RecipeError(f"{path}: a recipe file ends in {' or '.join(SUFFIXES)}.")
+    check_suffix(path)
     try:
         table = _READERS[path.suffix.lower()](path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -32,6 +31,12 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise RecipeError(f"{path}: holds {type(table).__name__}; a recipe is a table of fields.")
     return table
+
+
+def check_suffix(path: Path) -> None:
+    """Raises RecipeError for a file of another kind than .toml and .json."""
+    if path.suffix.lower() not in _READERS:
+        raise RecipeError(f"{path}: a recipe file ends in {' or '.join(SUFFIXES)}.")
 
 
 def to_json(table: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfq_ext.repair.auto import Trial, logit_error, relative_error, rounded
 from tfq_ext.repair.layerwise import Values, Walk
+from tfq_ext.repair.watch import Watch, unwatched
 from tfq_ext.spec import QParams, Range
 from tfq_ext.tflite.read import Graph
 
@@ -53,11 +54,16 @@ class PrefixJudge:
         self.graph, self.trials, self.grids = graph, trials, dict(grids)
         self._wanted: dict[tuple[int, int], np.ndarray] = {}
 
-    def run(self) -> Iterator[tuple[Trial, str, Range, float]]:
-        """Walk the ops in order; yields (trial, name of the winner, range, its noise)."""
+    def run(self, watch: Watch = unwatched) -> Iterator[tuple[Trial, str, Range, float]]:
+        """Walk the ops in order; yields (trial, name of the winner, range, its noise).
+
+        Args:
+            watch: shows the ops as they are passed.
+        """
         for tensor in self.graph.inputs:
             yield from self._arrive(tensor)
-        for k, op in enumerate(self.graph.ops):
+        ops = self.graph.ops
+        for k, op in watch(enumerate(ops), label="rounding layers", total=len(ops)):
             self.walk.step_real(k)
             if self._between is None or not self._between(self.walk, k):
                 self.walk.step_rough(k)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from tfq_ext.errors import RecipeError
 from tfq_ext.recipe import Recipe, load_recipe
 from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.repair.equalize import channel_maxima, equalize
@@ -31,7 +32,18 @@ def variants(
         if recipe.equalize == "try":
             yield "not equalized", lambda: calibrated, plain
     if recipe.at_least is not None and possible:
-        yield recipe.at_least, lambda: calibrated, load_recipe(recipe.at_least)
+        yield recipe.at_least, lambda: calibrated, _without_search(recipe.at_least)
+
+
+def _without_search(name: str) -> Recipe:
+    """That preset, which must be one file."""
+    found = load_recipe(name)
+    if found.search is not None:
+        raise RecipeError(
+            f"at_least: got {name!r}, which searches the widths of layers; allowed: a preset "
+            "without search, such as 'fast'."
+        )
+    return found
 
 
 def replace_steps(recipe: Recipe) -> Recipe:

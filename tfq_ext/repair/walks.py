@@ -88,8 +88,9 @@ class Walks:
             threads=self.threads,
         )
         walk.walk.kept |= before.kept if before else set()
-        label = "rounding weights, choosing ranges" if before else "choosing ranges"
-        return self.watch(walk.run(), label=label, total=len(trials))
+        if before:  # weights take longer than ranges, and there may be none of these to choose
+            return walk.run(self.watch)
+        return self.watch(walk.run(), label="choosing ranges", total=len(trials))
 
 
 def _decided(draft: Draft) -> Iterator[tuple[int, QParams]]:

@@ -18,6 +18,8 @@ from tfq_ext.rounding import (
     ROUNDERS,
     Job,
     LayerData,
+    Learning,
+    Rounder,
     better_than_nearest,
     from_rows,
     nearest,
@@ -65,11 +67,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class WeightChoice:
-    """A weight's codes with the account of how they came about."""
+    """A weight's codes with the account of how they came about; `learned` where they were."""
 
     layer: Layer
     codes: WeightCodes
     notes: tuple[str, ...] = ()
+    learned: Learning | None = None
 
 
 def layers(pivot: Model, choices: Mapping[str, OpChoice], *, lookups: bool = False) -> list[Layer]:
@@ -173,16 +176,23 @@ def choose_weight(
     params, floored = _floor_for_bias(layer, params, ranges)
     if floored:
         notes.append(f"{floored} near-dead channels: scale raised so that the int32 bias fits")
-    job = replace(job, params=params)
-    by_name = layer.choice.rounding
-    found = kept.round(by_name, rounder, job) if kept and data is not None else rounder.round(job)
-    chosen = _zeros_kept(job, found)
+    told: list[Learning] = []
+    job = replace(job, params=params, tell=told.append)
+    chosen = _zeros_kept(job, _rounded(layer.choice.rounding, rounder, job, kept))
     if rounder.note is not None and (said := rounder.note(job, chosen)):
         notes.append(said)
     codes = from_rows(chosen, weight.shape, layer.fact.axis)
     params = QParams(spec, params.scale, params.zero_point)
     stored = "int4" if spec.bits <= 4 else "int8"
-    return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes))
+    learned = told[-1] if told else None
+    return WeightChoice(layer, WeightCodes(codes, params, stored), tuple(notes), learned)
+
+
+def _rounded(name: str, rounder: Rounder, job: Job, kept: Kept | None) -> np.ndarray:
+    """Codes; those that data decided are worth keeping."""
+    if kept is None or job.data is None:
+        return rounder.round(job)
+    return kept.round(name, rounder, job)
 
 
 def refloored(choice: WeightChoice, ranges: Mapping[str, Range]) -> WeightChoice:

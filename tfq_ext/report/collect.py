@@ -66,6 +66,7 @@ def weight_row(choice: WeightChoice) -> WeightRow:
         notes=choice.notes,
         before=Structure.of(weight, layer.fact.axis),
         after=Structure.of(chosen.codes, layer.fact.axis, int(np.count_nonzero(real == 0))),
+        learned=choice.learned,
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 from tfq_ext.repair.ranges import RangeChoice
 from tfq_ext.report import words
 from tfq_ext.result import Account, Result, WeightRow
+from tfq_ext.rounding import Learning
 from tfq_ext.spec import Range
 
 _LEADING = re.compile(r"(?:(\d+) )?(.*)", re.DOTALL)
@@ -115,12 +118,20 @@ def recipe_line(result: Result) -> str:
         return "float16 weights, float arithmetic"
     grid = recipe.weights
     per = "per channel" if grid.per_channel else "per tensor"
-    parts = [f"{grid.bits}-bit weights {per}, {grid.rounding}"]
+    parts = [f"{_widths(account, grid.bits)} {per}, {grid.rounding}"]
     if recipe.needs_data:
         parts.append(f"{recipe.activations.bits}-bit activations, {recipe.calibrator} ranges")
     else:
         parts.append("float activations" if recipe.mode == "weight_only" else "ranges at run time")
     return "; ".join(parts)
+
+
+def _widths(account: Account, bits: int) -> str:
+    """Bits of the weights; how many have which, where rules or kernels made a difference."""
+    count = sorted(Counter(row.bits for row in account.weights).items())
+    if len(count) < 2:
+        return f"{count[0][0] if count else bits}-bit weights"
+    return f"{' and '.join(f'{n} weights in {width} bits' for width, n in count)},"
 
 
 def sample_line(result: Result) -> str | None:
@@ -141,6 +152,26 @@ def variant_line(tried: Mapping[str, float]) -> str | None:
         f"Output SQNR on held-back samples: {', '.join(rows)}. The last one is the file's; these "
         "samples helped to choose it, so expect less on new ones."
     )
+
+
+def learned_line(account: Account) -> str | None:
+    """What AdaRound left of the error, and how sure it was of its codes."""
+    rows = [(row, row.learned) for row in account.weights if row.learned is not None]
+    if not rows:
+        return None
+    row, worst = max(rows, key=lambda pair: pair[1].unsettled)
+    left = median(one.after / one.before if one.before > 0 else 1.0 for _, one in rows)
+    return (
+        f"Rounding of {words.count(len(rows), 'weight')} learned: output error {left:.0%} of "
+        f"nearest rounding's in the median; at most {worst.unsettled:.1%} unsettled "
+        f"({words.short(row.tensor)}) after {worst.steps} steps."
+    )
+
+
+def least_settled(weights: tuple[WeightRow, ...]) -> list[tuple[WeightRow, Learning]]:
+    """Weights whose rounding was learned, those in front that were least sure of it."""
+    rows = [(row, row.learned) for row in weights if row.learned is not None]
+    return sorted(rows, key=lambda pair: -pair[1].unsettled)
 
 
 def release_line(account: Account) -> str | None:

@@ -18,6 +18,7 @@ from tfq_ext.result import Account, Result
 
 SHOWN_FLOAT_OPS = 12
 SHOWN_NOTES = 12
+SHOWN_LEARNED = 5
 LEFT, RIGHT = "left", "right"
 
 
@@ -62,7 +63,7 @@ def account_view(result: Result, target: Path) -> RenderableType:
         findings.release_line(a),
     ):
         parts += [line] if line else []
-    return Group(*parts, *_ruined(a), *_noisiest(a), *_weights(a), *_notes(a))
+    return Group(*parts, *_ruined(a), *_noisiest(a), *_weights(a), *_learned(a), *_notes(a))
 
 
 def _section(title: str, body: RenderableType) -> list[RenderableType]:
@@ -129,6 +130,28 @@ def _weights(account: Account) -> list[RenderableType]:
     ]
     title = f"Weights that rounding hurt most, of {len(account.weights)}"
     return _section(title, plain_table(columns, shown))
+
+
+def _learned(account: Account) -> list[RenderableType]:
+    rows = findings.least_settled(account.weights)
+    if not rows:
+        return []
+    columns = [("op", LEFT), ("tensor", LEFT), ("steps", RIGHT), ("unsettled", RIGHT)]
+    columns += [("nearest", RIGHT), ("learned", RIGHT)]
+    shown = [
+        (
+            row.op,
+            words.short(row.tensor, 26),
+            str(one.steps),
+            f"{one.unsettled:.1%}",
+            f"{one.before:.2e}",
+            f"{one.after:.2e}",
+        )
+        for row, one in rows[:SHOWN_LEARNED]
+    ]
+    title = "Learned rounding, least settled first (mean square error of the layer's output)"
+    more = _more(len(rows) - SHOWN_LEARNED)
+    return [*_section(title, plain_table(columns, shown)), *more]
 
 
 def _notes(account: Account) -> list[RenderableType]:

@@ -22,6 +22,7 @@ def summary(result: Result) -> str:
             findings.sample_line(result),
             findings.variant_line(a.end_to_end),
             findings.release_line(a),
+            findings.learned_line(a),
         )
         if line
     ]
@@ -38,10 +39,10 @@ def summary(result: Result) -> str:
 
 
 def headline(result: Result) -> str:
-    """Kind of file and its size beside the float one's."""
+    """Kind of file, its size beside the float one's, and what it weighs in a zip."""
     a = result.account
     share = a.bytes_after / max(a.bytes_before, 1)
     return (
         f"{result.recipe.mode} .tflite, {words.size(a.bytes_after)}: {share:.0%} of the float "
-        f"file's {words.size(a.bytes_before)}"
+        f"file's {words.size(a.bytes_before)}; zipped {words.size(result.bytes_zipped)}"
     )

@@ -1,13 +1,32 @@
-"""What a rounder is given."""
+"""What a rounder is given, and what one that learns tells."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from tfq_ext.rounding.layer_data import LayerData
 from tfq_ext.spec import QParams
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How learned codes came about.
+
+    Args:
+        steps: of the optimisation.
+        unsettled: share of the weights that were neither down nor up when it ended, to 1e-3; each
+            then went to the nearer side.
+        before, after: mean square error of the layer's output, its activation included, over the
+            patches and channels, in squared units of the output: nearest rounding's, the codes'.
+    """
+
+    steps: int
+    unsettled: float
+    before: float
+    after: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +40,7 @@ class Job:
         seed: of rounders that draw.
         argument: the number behind the rounder's name in a recipe ("gpfq_soft:0.1").
         taps: kernel positions: a row is taps x input channels, a tap's channels side by side.
+        tell: called by rounders that learn, once; decides nothing.
     """
 
     weight: np.ndarray
@@ -29,6 +49,7 @@ class Job:
     seed: int = 0
     argument: float | None = None
     taps: int = 1
+    tell: Callable[[Learning], None] | None = None
 
     @property
     def steps(self) -> np.ndarray:

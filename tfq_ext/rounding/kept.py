@@ -1,21 +1,24 @@
 """Codes kept on disk, so that a long run that was killed goes on where it was.
 
 One file a weight, named after all that its codes depend on: a rerun with the same inputs finds it,
-any other does not. Files are written whole or not at all.
+any other does not. Beside it lies what a rounder that learns told. Files are written whole or not
+at all.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from tfq_ext._files import write_atomic
 from tfq_ext.errors import OutputError
-from tfq_ext.rounding.job import Job
+from tfq_ext.rounding.job import Job, Learning
 from tfq_ext.rounding.table import Rounder
 
 _VERSION = 1  # raise it when a rounder's arithmetic changes: old files are then not found
@@ -43,10 +46,15 @@ class Kept:
     def round(self, name: str, rounder: Rounder, job: Job) -> np.ndarray:
         """The codes that `rounder.round(job)` gives, from the folder if they are there."""
         path = self.folder / f"{job_key(name, job)}.npy"
-        found = _read(path, job)
+        found, beside = _read(path, job), path.with_suffix(".json")
         if found is not None:
+            _tell(job, _read_told(beside))
             return found
-        codes = rounder.round(job)
+        told: list[Learning] = []
+        codes = rounder.round(replace(job, tell=told.append))
+        for learning in told:
+            write_atomic(beside, json.dumps(asdict(learning)).encode())
+            _tell(job, learning)
         content = io.BytesIO()
         np.save(content, codes, allow_pickle=False)
         write_atomic(path, content.getvalue())
@@ -68,6 +76,19 @@ def job_key(name: str, job: Job) -> str:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def _tell(job: Job, learning: Learning | None) -> None:
+    if job.tell is not None and learning is not None:
+        job.tell(learning)
+
+
+def _read_told(path: Path) -> Learning | None:
+    """What was told of kept codes; None where there is nothing, or something else."""
+    try:
+        return Learning(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _read(path: Path, job: Job) -> np.ndarray | None:

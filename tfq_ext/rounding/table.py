@@ -10,7 +10,7 @@ import numpy as np
 from tfq_ext._table import Table
 from tfq_ext.errors import RecipeError
 from tfq_ext.rounding.a2q import a2q, a2q_grid, accumulator_bits
-from tfq_ext.rounding.adaround import learned_codes, patch_error, share_of_error
+from tfq_ext.rounding.adaround import learned_codes, patch_error
 from tfq_ext.rounding.gpfq import gpfq, hard, soft, sparse_gpfq, stochastic_gpfq
 from tfq_ext.rounding.gptq import RIDGE, gptq
 from tfq_ext.rounding.job import Job
@@ -132,7 +132,6 @@ ROUNDERS: Table[Rounder] = Table(
             needs_data=True,
             doc="up or down learned on the layer's output, activation included, in so many steps",
             argument=1000,
-            note=share_of_error,
             error=patch_error,
         ),
         "gpfq": Rounder(

@@ -15,4 +15,5 @@ goal         budgets
 to_recipe    a choice as rules of a recipe
 rounds       solve, make the file, measure, tighten
 find         tfq_ext.find_recipe -> found
+settle       a recipe that asks for a search: widths and file in one go
 """

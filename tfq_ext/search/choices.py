@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from tfq_ext.errors import RecipeError
+from tfq_ext.recipe.fields import WidthName
 from tfq_ext.search.units import FLOAT, Unit, Width
 
-CHOICES = ("w4", "w8", "a16", "float")
+CHOICES: tuple[str, ...] = get_args(WidthName)
 
 
 def check_choices(names: Sequence[str]) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def search(
     if table is None and goal.max_latency is not None:
         table = _timed(study, names, watch)
     problem = pose(study, names, table, watch)
-    loop = Rounds(study, problem, goal, table, limit, max(rounds, 1))
+    loop = Rounds(study, problem, goal, table, limit, max(rounds, 1), watch)
     end = loop.run()
     curve = tuple(_curve(loop, end, points, watch))
     by_hand = greedy(problem, _task(loop, end))

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfq_ext._files import write_text
 from tfq_ext.recipe import Recipe
 from tfq_ext.search.costs import CostTable
 from tfq_ext.search.goal import Goal
@@ -110,14 +109,8 @@ class Found:
     costs: CostTable | None = None
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the recipe as .toml or .json, atomically.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        target = Path(path)
-        json = target.suffix.lower() == ".json"
-        return write_text(target, self.recipe.to_json() if json else self.recipe.to_toml())
+        """Write the recipe, as `Recipe.save` does."""
+        return self.recipe.save(path)
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
         """Draw the curve: a .png, .svg or .pdf.

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from tfq_ext.errors import DataError
 from tfq_ext.pipeline import finish
 from tfq_ext.recipe import Recipe
+from tfq_ext.repair.watch import Watch, unwatched
+from tfq_ext.result import Result
 from tfq_ext.search.costs import CostTable
 from tfq_ext.search.found import Worth
 from tfq_ext.search.goal import Goal
@@ -52,6 +54,8 @@ class Rounds:
         table: milliseconds, if latency counts.
         limit: number of samples that the caller gave.
         most: files that may be finished.
+        watch: shows the files.
+        finished: those of this run, by the digest of their recipe.
     """
 
     study: Study
@@ -60,7 +64,9 @@ class Rounds:
     table: CostTable | None
     limit: int | None
     most: int
+    watch: Watch = unwatched
     tried: list[Tried] = field(default_factory=list)
+    finished: dict[str, Result] = field(default_factory=dict)
 
     def run(self) -> Tried:
         """The best file within the goal.
@@ -86,7 +92,7 @@ class Rounds:
     def _by_cost(self) -> Tried:
         """Least noise within the limits on costs."""
         limits = dict(self.goal.limits)
-        for _ in range(self.most):
+        for _ in self.watch(range(self.most), label="files", total=self.most):
             choice = solve(self.problem, Task(limits))
             if choice is None:
                 break
@@ -137,7 +143,7 @@ class Rounds:
         low, high = self.problem.noise(quiet), self.problem.noise(small)
         bound = power(self.goal.min_sqnr) if self.goal.min_sqnr is not None else high
         best: Tried | None = None
-        for _ in range(self.most):
+        for _ in self.watch(range(self.most), label="files", total=self.most):
             bound = min(max(bound, low), high)
             choice = solve(self.problem, Task(self.goal.limits, noise=bound))
             if choice is None or any(t.choice == choice for t in self.tried):
@@ -202,14 +208,16 @@ class Rounds:
 
     def measured(self, recipe: Recipe) -> Worth:
         """Of the file that `quantize` makes of this recipe."""
-        study = self.study
+        return self._worth(f"recipe {recipe.digest()}", lambda: self.result(recipe).content)
 
-        def make() -> bytes:
-            return finish(
+    def result(self, recipe: Recipe) -> Result:
+        """What `quantize` makes of this recipe; made once a run."""
+        key, study = recipe.digest(), self.study
+        if key not in self.finished:
+            self.finished[key] = finish(
                 study.calibrated, recipe, threads=study.threads, show_progress=False
-            ).content
-
-        return self._worth(f"recipe {recipe.digest()}", make)
+            )
+        return self.finished[key]
 
     def base(self) -> Worth:
         """Of the file with 8 bits throughout."""

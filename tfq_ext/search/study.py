@@ -122,7 +122,7 @@ def open_study(
 
     Args: as `sensitivity`.
     """
-    wanted = load_recipe(recipe).changed(at_least=None)  # it would swap the file for another
+    wanted = plainly(load_recipe(recipe))
     pivot = to_float(
         model, signatures=signatures, batch=batch, custom_objects=custom_objects, verbose=verbose
     )
@@ -130,8 +130,32 @@ def open_study(
     more: dict[str, Any] = {"preprocess": preprocess, "limit": limit, "checkpoint": checkpoint}
     calibrated = calibrate(pivot, data, wanted, **more, **shown)  # type: ignore[arg-type]
     check(calibrated, wanted)
-    made = materials(calibrated, wanted, bits, **shown)  # type: ignore[arg-type]
-    judges = _judges(calibrated, evaluation, labels, preprocess, measure_on, wanted.seed)
+    judges = judges_of(calibrated, evaluation, labels, preprocess, measure_on, wanted.seed)
+    judged = {"task": task, "output": output, "label_offset": label_offset}
+    path = checkpoint and Path(checkpoint).with_name(f"{Path(checkpoint).name}.jsonl")
+    return study_of(calibrated, wanted, judges, bits=bits, notebook=path, **judged, **shown)  # type: ignore[arg-type]
+
+
+def plainly(recipe: Recipe) -> Recipe:
+    """Without what would swap the file for another one, or ask for a search within the search."""
+    return recipe.changed(at_least=None, search=None)
+
+
+def study_of(
+    calibrated: Calibrated,
+    recipe: Recipe,
+    judges: Samples | Iterator[Sample],
+    *,
+    bits: Sequence[int] = (8, 4),
+    task: str | None = None,
+    output: str | None = None,
+    label_offset: int = 0,
+    notebook: Path | None = None,
+    threads: int = 2,
+    show_progress: bool | None = None,
+) -> Study:
+    """Finish a file for each width, and open the meter; `recipe` is `plainly`'s."""
+    made = materials(calibrated, recipe, bits, threads=threads, show_progress=show_progress)
     meter = Meter(
         calibrated.pivot.model.to_bytes(),
         judges,
@@ -142,18 +166,18 @@ def open_study(
     )
     stats = calibrated.stats.sample_hash if calibrated.stats is not None else ""
     settings = (task, output, label_offset, meter.main)
-    run = run_key(pivot.digest, wanted.digest(), stats, meter.digest, *settings)
-    path = checkpoint and Path(checkpoint).with_name(f"{Path(checkpoint).name}.jsonl")
-    return Study(calibrated, wanted, made, meter, Notebook(path, run), threads)
+    digest = calibrated.pivot.digest
+    run = run_key(digest, recipe.digest(), stats, meter.digest, *settings)
+    return Study(calibrated, recipe, made, meter, Notebook(notebook, run), threads)
 
 
-def _judges(
+def judges_of(
     calibrated: Calibrated,
-    evaluation: object,
-    labels: Any,
-    preprocess: Preprocess | str | None,
-    limit: int | None,
-    seed: int,
+    evaluation: object = None,
+    labels: Any = None,
+    preprocess: Preprocess | str | None = None,
+    limit: int | None = MEASURED_ON,
+    seed: int = 0,
 ) -> Samples | Iterator[Sample]:
     """Samples to measure with: those given, else the ones held back and some of the others."""
     if evaluation is None:

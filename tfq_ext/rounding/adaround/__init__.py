@@ -13,8 +13,7 @@ import numpy as np
 from tfq_ext.rounding.adaround.learn import AdaRound, Learned, Progress, learn
 from tfq_ext.rounding.adaround.score import patch_error
 from tfq_ext.rounding.gptq import gptq
-from tfq_ext.rounding.job import Job
-from tfq_ext.rounding.nearest import nearest
+from tfq_ext.rounding.job import Job, Learning
 
 __all__ = [
     "AdaRound",
@@ -23,7 +22,6 @@ __all__ = [
     "learn",
     "learned_codes",
     "patch_error",
-    "share_of_error",
 ]
 
 
@@ -33,7 +31,7 @@ def learned_codes(
     """`learn` for the table of rounders, GPTQ's codes its rival: int8[C, n].
 
     Args:
-        job: its argument is the number of steps; None: the default.
+        job: its argument is the number of steps; None: the default. Its `tell` hears how it went.
         start: int8[C, n] codes to start from; None: nearest rounding's.
         progress: called with (steps done, steps).
     """
@@ -41,7 +39,7 @@ def learned_codes(
     if job.argument is not None:
         settings = replace(settings, iterations=int(job.argument))
     rivals = [] if job.data is None else [gptq(job.weight, job.params, job.data)]
-    return learn(
+    found = learn(
         job.weight,
         job.params,
         job.data,
@@ -50,15 +48,8 @@ def learned_codes(
         start=start,
         rivals=rivals,
         progress=progress,
-    ).codes
-
-
-def share_of_error(job: Job, codes: np.ndarray) -> str:
-    """For the account: what is left of nearest rounding's error."""
-    if job.data is None:
-        return ""
-    after, before = (
-        patch_error(job.weight, job.params.decode(c), job.data).sum()
-        for c in (codes, nearest(job.weight, job.params))
     )
-    return f"output error {after / before:.0%} of nearest rounding's" if before > 0 else ""
+    if job.tell is not None:
+        before, after = float(found.before.mean()), float(found.after.mean())
+        job.tell(Learning(settings.iterations, found.unsettled, before, after))
+    return found.codes

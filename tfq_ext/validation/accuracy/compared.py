@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tfq_ext.errors import DataError, ModelError
-from tfq_ext.numerics.intervals import PairedDrop, paired_drop, wilson_interval
+from tfq_ext.numerics.intervals import PairedDrop, paired_interval, wilson_interval
 from tfq_ext.numerics.metrics import SqnrAccumulator, agreement, hits
 from tfq_ext.tflite.runner import Runner
 
@@ -189,5 +189,5 @@ def _summary(tally: _Tally, base: np.ndarray | None, seed: int) -> Accuracy:
         agreement=tally.agreed / tally.n if ranked else None,
         agreement_interval=wilson_interval(tally.agreed, tally.n) if ranked else None,
         sqnr_db=tally.sqnr.value,
-        drop=paired_drop(base, mine, seed=seed) if base is not None and labelled else None,
+        drop=paired_interval(base, mine, seed=seed) if base is not None and labelled else None,
     )
