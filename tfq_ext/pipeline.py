@@ -17,9 +17,11 @@ from tfq_ext.emit.to_float import Pivot, to_float
 from tfq_ext.emit.verify import ReadBack, verify, verify_constants
 from tfq_ext.errors import DataError, EmissionError, StrictError, TfqWarning
 from tfq_ext.recipe import Recipe, load_recipe
+from tfq_ext.repair.beliefs import attach_norms
 from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.repair.choosing import choose
 from tfq_ext.repair.contradiction import contradiction
+from tfq_ext.repair.data_free import InputRange, without_data
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import op_choices
 from tfq_ext.repair.ranges import releases
@@ -40,7 +42,10 @@ from tfq_ext.tflite.passes import PASSES
 from tfq_ext.tflite.read import Model
 
 ON_DISK = 32 << 30  # bytes that samples of a stream may take there
-EQUALIZED = "channels of a tensor scaled between the layers before and after it"
+REPAIRS = {
+    "equalize": "channels of a tensor scaled between the layers before and after it",
+    "absorb": "high biases of a tensor's channels moved into the layers behind it",
+}
 JUDGES_AT_LEAST = 8  # samples held back; two or three choose by chance
 JUDGES_AT_MOST = 64  # they are kept in memory, and more of them decide nothing else
 
@@ -52,6 +57,7 @@ def quantize(
     recipe: str | Path | Mapping[str, Any] | Recipe = "int8",
     preprocess: Preprocess | str | None = None,
     limit: int | None = None,
+    input_range: InputRange | None = None,
     signatures: Sequence[str] | None = None,
     batch: int | None = None,
     custom_objects: Mapping[str, object] | Sequence[str] | None = None,
@@ -74,6 +80,8 @@ def quantize(
         recipe: preset name, path of a TOML or JSON file, mapping, or Recipe.
         preprocess: what to do to images, for example "scale=1/255,mean=0.485,std=0.229".
         limit: use at most so many samples, drawn with the recipe's seed.
+        input_range: (least, greatest) of the float inputs, all or by name, in their own units.
+            For recipes with statistics = "norms", which look at no sample.
         signatures: keep only these.
         batch: fix an open batch dimension.
         custom_objects: for Keras files, by name or import path.
@@ -101,6 +109,7 @@ def quantize(
         wanted,
         preprocess=preprocess,
         limit=limit,
+        input_range=input_range,
         threads=threads,
         checkpoint=checkpoint,
         show_progress=show_progress,
@@ -115,6 +124,7 @@ def calibrate(
     *,
     preprocess: Preprocess | str | None = None,
     limit: int | None = None,
+    input_range: InputRange | None = None,
     threads: int = 2,
     checkpoint: Path | None = None,
     show_progress: bool | None = None,
@@ -126,9 +136,11 @@ def calibrate(
     model, rewritten = passes.apply(model, (*exact, *relu6))
     trained = trained and trained.on(model)
     pivot = replace(pivot, model=model)
+    pre = Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess
+    if recipe.statistics == "norms" and recipe.needs_ranges and trained is None:
+        return without_data(pivot, rewritten, recipe, input_range=input_range, preprocess=pre)
     if not recipe.needs_data or (data is None and trained is not None):
         return Calibrated(pivot, rewritten, trained=trained)
-    pre = Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess
     samples = _open(model, data, recipe, pre, limit)
     kept, held_back = _split(samples, recipe)
     watch = partial(progress, label="observing", enabled=show_progress)
@@ -142,7 +154,10 @@ def calibrate(
         warnings.warn(sentence, TfqWarning, stacklevel=3)
     known = pixel_ranges(model, pre)
     codes = checkpoint and Path(checkpoint).with_name(f"{Path(checkpoint).name}-codes")
-    return Calibrated(pivot, rewritten, stats, judged, kept, held_back, known, trained, codes)
+    norms = attach_norms(model, pivot.remembered).beliefs
+    return Calibrated(
+        pivot, rewritten, stats, judged, kept, held_back, known, trained, codes, norms
+    )
 
 
 def _open(
@@ -249,10 +264,17 @@ def finish_one(
         released=releases(calibrated.stats, calibrated.rewritten.get("relu6_to_relu", ())),
         read_back=read_back,
         end_to_end=draft.tried,
-        notes=[*_notes(calibrated, recipe, draft.used | choices.used), *emitted.notes],
+        notes=[
+            *_notes(calibrated, recipe, draft.used | choices.used),
+            *draft.notes,
+            *emitted.notes,
+        ],
     )
     provenance = Provenance.of(
-        calibrated.pivot, calibrated.stats, calibrated.held_back, seed=recipe.seed
+        calibrated.pivot,
+        calibrated.stats if calibrated.samples is not None else None,
+        calibrated.held_back,
+        seed=recipe.seed,
     )
     return Result(emitted.content, recipe, provenance, account)
 
@@ -297,8 +319,9 @@ def _notes(calibrated: Calibrated, recipe: Recipe, used: frozenset[int]) -> list
     """What happened on the way that a person should read."""
     rows = [Note("model", "", sentence) for sentence in calibrated.pivot.notes]
     for name, tensors in calibrated.rewritten.items():
-        what = EQUALIZED if name == "equalize" else PASSES[name].doc
+        what = REPAIRS.get(name) or PASSES[name].doc
         rows.append(Note("pass", "", f"{what}: {len(tensors)} times"))
+    rows += calibrated.remarks
     if calibrated.samples is not None:
         rows += [Note("samples", "", sentence) for sentence in calibrated.samples.notes]
     if calibrated.trained is not None:

@@ -99,8 +99,8 @@ def _row(name: str, preset: Preset) -> PresetRow:
         name=name,
         mode=recipe.mode,
         weights=weights,
-        activations=(recipe.activations.name or "-") if recipe.needs_data else "-",
-        calibrator=recipe.calibrator if recipe.needs_data else "-",
+        activations=(recipe.activations.name or "-") if recipe.needs_ranges else "-",
+        calibrator=recipe.calibrator if recipe.needs_ranges else "-",
         needs_data=recipe.needs_data,
         description=preset.description,
     )

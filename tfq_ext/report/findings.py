@@ -116,7 +116,7 @@ def recipe_line(result: Result) -> str:
     grid = recipe.weights
     per = "per channel" if grid.per_channel else "per tensor"
     parts = [f"{grid.bits}-bit weights {per}, {grid.rounding}"]
-    if recipe.needs_data:
+    if recipe.needs_ranges:
         parts.append(f"{recipe.activations.bits}-bit activations, {recipe.calibrator} ranges")
     else:
         parts.append("float activations" if recipe.mode == "weight_only" else "ranges at run time")
