@@ -21,7 +21,7 @@ from tfq_ext.repair.beliefs import attach_norms
 from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.repair.choosing import choose
 from tfq_ext.repair.contradiction import contradiction
-from tfq_ext.repair.data_free import InputRange, without_data
+from tfq_ext.repair.data_free import InputRange, given_ranges, without_data
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import op_choices
 from tfq_ext.repair.ranges import releases
@@ -46,6 +46,7 @@ REPAIRS = {
     "equalize": "channels of a tensor scaled between the layers before and after it",
     "absorb": "high biases of a tensor's channels moved into the layers behind it",
 }
+UNREAD_DATA = 'statistics = "norms" looks at no sample: data is not read.'
 JUDGES_AT_LEAST = 8  # samples held back; two or three choose by chance
 JUDGES_AT_MOST = 64  # they are kept in memory, and more of them decide nothing else
 
@@ -81,7 +82,8 @@ def quantize(
         preprocess: what to do to images, for example "scale=1/255,mean=0.485,std=0.229".
         limit: use at most so many samples, drawn with the recipe's seed.
         input_range: (least, greatest) of the float inputs, all or by name, in their own units.
-            For recipes with statistics = "norms", which look at no sample.
+            Needed where no sample is looked at (statistics = "norms"); else it is fixed, not
+            observed.
         signatures: keep only these.
         batch: fix an open batch dimension.
         custom_objects: for Keras files, by name or import path.
@@ -137,7 +139,9 @@ def calibrate(
     trained = trained and trained.on(model)
     pivot = replace(pivot, model=model)
     pre = Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess
-    if recipe.statistics == "norms" and recipe.needs_ranges and trained is None:
+    if recipe.is_unseen and trained is None:
+        if data is not None:
+            warnings.warn(UNREAD_DATA, TfqWarning, stacklevel=3)
         return without_data(pivot, rewritten, recipe, input_range=input_range, preprocess=pre)
     if not recipe.needs_data or (data is None and trained is not None):
         return Calibrated(pivot, rewritten, trained=trained)
@@ -152,12 +156,11 @@ def calibrate(
         stats = stats.merge(judged)
     if (sentence := contradiction(pivot, kept, stats)) is not None:
         warnings.warn(sentence, TfqWarning, stacklevel=3)
-    known = pixel_ranges(model, pre)
+    known = pixel_ranges(model, pre) | given_ranges(model, input_range)
     codes = checkpoint and Path(checkpoint).with_name(f"{Path(checkpoint).name}-codes")
     norms = attach_norms(model, pivot.remembered).beliefs
-    return Calibrated(
-        pivot, rewritten, stats, judged, kept, held_back, known, trained, codes, norms
-    )
+    seen = (stats, judged, kept, held_back)
+    return Calibrated(pivot, rewritten, *seen, known, trained, codes, norms)
 
 
 def _open(
@@ -167,8 +170,8 @@ def _open(
     if data is None:
         raise DataError(
             f"Mode {recipe.mode!r} chooses activation ranges, so it needs representative samples: "
-            "give data=..., 100 samples are usual. Without data use the recipe 'dynamic', "
-            "'weight_only' or 'fp16'."
+            "give data=..., 100 samples are usual. Without data use the recipe 'data-free' (Keras "
+            "models with BatchNormalization), 'dynamic', 'weight_only' or 'fp16'."
         )
     specs = input_specs(model)
     samples = open_samples(
@@ -271,10 +274,7 @@ def finish_one(
         ],
     )
     provenance = Provenance.of(
-        calibrated.pivot,
-        calibrated.stats if calibrated.samples is not None else None,
-        calibrated.held_back,
-        seed=recipe.seed,
+        calibrated.pivot, calibrated.observed, calibrated.held_back, seed=recipe.seed
     )
     return Result(emitted.content, recipe, provenance, account)
 

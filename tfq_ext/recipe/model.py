@@ -110,9 +110,14 @@ class Recipe(RecipeModel):
         return self.mode in ("static", "simulate")
 
     @property
+    def is_unseen(self) -> bool:
+        """Are ranges chosen, and by no sample?"""
+        return self.needs_ranges and self.statistics == "norms"
+
+    @property
     def needs_data(self) -> bool:
         """Must representative samples be given?"""
-        return self.needs_ranges and self.statistics == "samples"
+        return self.needs_ranges and not self.is_unseen
 
     @property
     def uses_auto(self) -> bool:

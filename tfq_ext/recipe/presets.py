@@ -50,6 +50,10 @@ PRESETS: Table[Preset] = Table(
             "4-bit weights to the nearest code: for comparison.",
             Recipe(weights=WeightGrid(bits=4, scale="mse")),
         ),
+        "data-free": Preset(
+            "int8 from a Keras model's BatchNormalization statistics. Needs no data. Seconds.",
+            Recipe(statistics="norms", calibrator="minmax", bias="analytic"),
+        ),
         "fp16": Preset(
             "float16 weights, float arithmetic: half the bytes of float32. Needs no data.",
             Recipe(mode="fp16"),

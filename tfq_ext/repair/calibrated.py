@@ -44,3 +44,8 @@ class Calibrated:
     kept: Path | None = None
     norms: Mapping[str, Belief] = field(default_factory=dict)
     remarks: tuple[Note, ...] = ()
+
+    @property
+    def observed(self) -> Stats | None:
+        """The statistics, if samples gave them and not what BatchNormalization remembers."""
+        return None if self.samples is None else self.stats

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +28,7 @@ InputRange = Ends | Mapping[str, Ends]
 
 def without_data(
     pivot: Pivot,
-    rewritten: Mapping[str, tuple[str, ...]],
+    rewritten: Mapping[str, Sequence[str]],
     recipe: Recipe,
     *,
     input_range: InputRange | None = None,
@@ -62,10 +62,11 @@ def believed(calibrated: Calibrated) -> Beliefs:
     known = dict(calibrated.norms)
     if calibrated.samples is not None and calibrated.stats is not None:
         known = _seen(calibrated) | known
-    inputs = {name: _uniform(calibrated.pivot.model, name, r) for name, r in calibrated.fixed.items()}
-    inputs = {name: belief for name, belief in inputs.items() if belief is not None}
+    model = calibrated.pivot.model
+    uniform = {name: _uniform(model, name, r) for name, r in calibrated.fixed.items()}
+    inputs = {name: belief for name, belief in uniform.items() if belief is not None}
     seen = {name: belief for name, belief in known.items() if belief.source == "samples"}
-    return propagate(calibrated.pivot.model, known, inputs | seen)
+    return propagate(model, known, inputs | seen)
 
 
 def _seen(calibrated: Calibrated) -> dict[str, Belief]:
@@ -109,9 +110,8 @@ def input_ranges(
     model = pivot.model
     pixels = pixel_ranges(model, preprocess)
     found: dict[str, Range] = {}
-    names = dict(_inputs(model))
-    asked = _by_name(given, names)
-    for tensor, (name, rank) in names.items():
+    asked = given_ranges(model, given)
+    for tensor, (name, rank) in _inputs(model):
         ruled = recipe.for_tensor(tensor).range
         own = Range(*PIXELS) if pivot.remembered.pixels and rank == 4 else None
         r = asked.get(tensor) or ruled or pixels.get(tensor) or own
@@ -127,17 +127,26 @@ def input_ranges(
 
 def _inputs(model: Model) -> Iterator[tuple[str, tuple[str, int]]]:
     """(tensor, (name in the signature, rank)) of every float input that callers give."""
-    for key in model.signatures or {None: None}:
+    for key in list(model.signatures) or [None]:
         graph = model.graph_of(key)
         for name, tensor in input_tensors(model, key).items():
             if graph.dtype(tensor) == "float32":
                 yield graph.name(tensor), (name, len(graph.shape(tensor)))
 
 
-def _by_name(given: InputRange | None, names: Mapping[str, tuple[str, int]]) -> dict[str, Range]:
-    """The ranges given, by tensor."""
+def given_ranges(model: Model, given: InputRange | None) -> dict[str, Range]:
+    """The ranges that a person gave, by tensor.
+
+    Args:
+        model: the pivot.
+        given: (least, greatest) of all float inputs, or by name, of the signature or the tensor.
+
+    Raises:
+        DataError: a name that is no float input, or ends that make no range.
+    """
     if given is None:
         return {}
+    names = dict(_inputs(model))
     if not isinstance(given, Mapping):
         return dict.fromkeys(names, _range(given))
     known = {name: tensor for tensor, (name, _) in names.items()} | {t: t for t in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,11 @@ def _refuse_quantized_layers(model: Any) -> None:
 
 def _convert(model: Any, request: Request, fixed: Any) -> Converted:
     request.choose([DEFAULT], "A Keras model")
-    kept = {"first_norm": first_norm(model), "remembered": remembered(model)}
+    made = partial(Converted, first_norm=first_norm(model), remembered=remembered(model))
     if request.batch is not None:
-        return Converted(fixed(model, request.batch, request), **kept)
+        return made(fixed(model, request.batch, request))
     try:
-        return Converted(_plain(model, request), **kept)
+        return made(_plain(model, request))
     except Exception as error:
         if not (messages.batch_may_help(error) and _batch_is_open(model)):
             raise
@@ -96,7 +97,7 @@ def _convert(model: Any, request: Request, fixed: Any) -> Converted:
             raise error from None
         culprit = messages.op_named(error)
     note = f"Batch size fixed to 1: with an open one, {culprit} does not convert."
-    return Converted(data, (note,), **kept)
+    return made(data, (note,))
 
 
 def _plain(model: Any, request: Request) -> bytes:

@@ -13,7 +13,9 @@ import numpy as np
 from tfq_ext.errors import StatsError
 from tfq_ext.numerics.clipped import clipped_moments, normal_quantiles
 
-ALPHA = 6.0  # deviations that a range covers; Nagel et al. 1906.04721, section 5
+# Deviations that a range covers. Published: 6 (Nagel et al. 1906.04721, section 5). Output SQNR of
+# MobileNetV2 and EfficientNet-Lite0: 6 19.6 and 21.7 dB, 5 20.3 and 22.0, 4 19.9 and 21.9.
+ALPHA = 5.0
 POINTS = 129
 
 
@@ -25,6 +27,7 @@ class Belief:
         mean, deviation: before the clamp, float64[C].
         low, high: ends of the clamp, float64[C]; infinite: none.
         source: "norm" of a BatchNormalization, "samples", "input", "constant", or "propagated".
+        alpha: deviations that a range covers.
     """
 
     mean: np.ndarray
@@ -32,6 +35,7 @@ class Belief:
     low: np.ndarray
     high: np.ndarray
     source: str = "propagated"
+    alpha: float = ALPHA
 
     def __post_init__(self) -> None:
         shapes = {getattr(self, name).shape for name in ("mean", "deviation", "low", "high")}
@@ -53,7 +57,8 @@ class Belief:
     ) -> Belief:
         """Of anything that broadcasts to [C]."""
         given = [np.atleast_1d(np.asarray(v, np.float64)) for v in (mean, deviation, low, high)]
-        return cls(*(np.array(v) for v in np.broadcast_arrays(*given)), source)
+        mu, sigma, least, most = (np.array(v) for v in np.broadcast_arrays(*given))
+        return cls(mu, sigma, least, most, source)
 
     @property
     def channels(self) -> int:
@@ -68,7 +73,7 @@ class Belief:
     @cached_property
     def reach(self) -> tuple[np.ndarray, np.ndarray]:
         """(least, greatest) that a range must hold: ALPHA deviations, inside the clamp."""
-        spread = ALPHA * self.deviation
+        spread = self.alpha * self.deviation
         ends = self.mean - spread, self.mean + spread
         return np.clip(ends[0], self.low, self.high), np.clip(ends[1], self.low, self.high)
 
@@ -86,8 +91,9 @@ class Belief:
 
     def pick(self, channels: np.ndarray) -> Belief:
         """Some of the channels, perhaps several times."""
-        fields = (self.mean, self.deviation, self.low, self.high)
-        return Belief(*(values[channels] for values in fields), self.source)
+        mean, deviation = self.mean[channels], self.deviation[channels]
+        low, high = self.low[channels], self.high[channels]
+        return replace(self, mean=mean, deviation=deviation, low=low, high=high)
 
     def mixed(self, channels: int = 1) -> Belief:
         """Every channel any of the old ones: the same first two moments and the widest clamp."""
@@ -103,19 +109,18 @@ class Belief:
         with np.errstate(invalid="ignore"):  # 0 times an open end: a constant, whatever its ends
             ends = np.array([self.low * f, self.high * f]) + offset
         ends = np.where(f == 0, np.broadcast_to(offset, f.shape), ends)
-        return Belief(
-            self.mean * f + offset,
-            self.deviation * np.abs(f),
-            ends.min(axis=0),
-            ends.max(axis=0),
-            self.source,
-        )
+        mean, deviation = self.mean * f + offset, self.deviation * np.abs(f)
+        low, high = ends.min(axis=0), ends.max(axis=0)
+        return replace(self, mean=mean, deviation=deviation, low=low, high=high)
 
 
 def together(parts: list[Belief]) -> Belief:
     """Channels side by side."""
     fields = ("mean", "deviation", "low", "high")
-    return Belief(*(np.concatenate([getattr(p, name) for p in parts]) for name in fields))
+    mean, deviation, low, high = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in fields
+    )
+    return Belief(mean, deviation, low, high, alpha=max(p.alpha for p in parts))
 
 
 def from_moments(

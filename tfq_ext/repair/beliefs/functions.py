@@ -116,7 +116,7 @@ def gate(scene: Scene, op: Any) -> tuple[int, Function] | None:
     for x, other in ((a, b), (b, a)):
         f = _composed(scene, other, x)
         if f is not None:
-            return x, lambda v, f=f: v * f(v)  # type: ignore[misc]
+            return x, lambda v, f=f: v * f(v)
     return None
 
 

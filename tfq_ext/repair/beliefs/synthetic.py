@@ -18,8 +18,8 @@ MOST, LEAST = 4096, 33  # of a channel
 def synthetic(model: Model, beliefs: Beliefs) -> Stats:
     """Statistics as if one sample had been seen whose channels are distributed as believed.
 
-    Every channel gives equally likely values, and the two ends of what a range must hold, so that
-    min-max covers ALPHA deviations.
+    Every channel gives equally likely values; least and greatest are the ends of what a range must
+    hold, so that min-max covers ALPHA deviations.
     """
     tensors = {}
     for graph in model.graphs:
@@ -32,18 +32,17 @@ def synthetic(model: Model, beliefs: Beliefs) -> Stats:
 def tensor_stats(belief: Belief) -> TensorStats:
     """Of one tensor."""
     count = min(max(VALUES // belief.channels, LEAST), MOST)
-    rows = np.concatenate([belief.points(count), np.array(belief.reach)])
-    values = rows.astype(np.float32) + np.float32(0.0)  # -0.0 becomes 0.0
-    ends = np.float32(values.min()), np.float32(values.max())
+    values = belief.points(count).astype(np.float32)
+    ends = np.array(belief.reach).astype(np.float32) + np.float32(0.0)  # -0.0 becomes 0.0
     return TensorStats(
         count=values.size,
         nan=0,
         inf=0,
-        min=float(ends[0]),
-        max=float(ends[1]),
+        min=float(ends.min()),
+        max=float(ends.max()),
         histogram=Histogram.of(values),
         sample_keys=np.zeros(1, np.int64),
-        sample_min=np.array(ends[:1]),
-        sample_max=np.array(ends[1:]),
+        sample_min=ends.min(keepdims=True).reshape(1),
+        sample_max=ends.max(keepdims=True).reshape(1),
         channels=None,
     )
