@@ -127,7 +127,8 @@ def input_ranges(
 
 def _inputs(model: Model) -> Iterator[tuple[str, tuple[str, int]]]:
     """(tensor, (name in the signature, rank)) of every float input that callers give."""
-    for key in list(model.signatures) or [None]:
+    keys: list[str | None] = [*model.signatures] or [None]
+    for key in keys:
         graph = model.graph_of(key)
         for name, tensor in input_tensors(model, key).items():
             if graph.dtype(tensor) == "float32":
@@ -193,15 +194,15 @@ def _remarks(model: Model, attached: Attached, start: Calibrated) -> Iterator[No
     ]
     known = sum(name in attached.beliefs for name in layers)
     yield Note(
-        "data",
+        "statistics",
         "",
-        f"no data: nothing was measured. {known} of {len(layers)} layers have statistics from "
-        "BatchNormalization; those of all other tensors follow from these and the weights",
+        f"{known} of {len(layers)} layers have theirs from BatchNormalization; those of all other "
+        "tensors follow from these and the weights",
     )
     for name in attached.ambiguous:
-        yield Note("data", name, "fits several BatchNormalization layers: statistics propagated")
+        yield Note("statistics", name, "fits several BatchNormalization layers: statistics propagated")
     if attached.lost:
         listed = ", ".join(attached.lost[:3]) + (", ..." if len(attached.lost) > 3 else "")
-        yield Note("data", "", f"BatchNormalization not found in the file: {listed}")
+        yield Note("statistics", "", f"BatchNormalization not found in the file: {listed}")
     for name, why in beliefs.unknown.items():
-        yield Note("data", name, f"no range without data: {why}")
+        yield Note("statistics", name, f"no range without data: {why}")
