@@ -14,6 +14,7 @@ from tfq_ext.emit.to_float.norms import PIXELS
 from tfq_ext.errors import DataError, ModelError
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.beliefs import Attached, Belief, Beliefs, attach_norms, propagate, synthetic
+from tfq_ext.repair.beliefs.belief import from_moments
 from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.samples import Preprocess
 from tfq_ext.spec import Range
@@ -77,9 +78,9 @@ def _seen(calibrated: Calibrated) -> dict[str, Belief]:
         channels = stats.channels
         if channels is None or not channels.channels or not np.all(channels.n):
             continue
-        mean, deviation = channels.mean, np.sqrt(channels.variance)
-        ends = float(stats.min), float(stats.max)
-        found[name] = Belief.of(mean, deviation, *ends, source="samples")
+        ends = np.array([[stats.min], [stats.max]], np.float64)
+        made = from_moments(channels.mean, channels.variance, *ends)
+        found[name] = replace(made, source="samples")
     return found
 
 
@@ -90,7 +91,7 @@ def _uniform(model: Model, name: str, r: Range) -> Belief | None:
         if tensor is not None and tensor in graph.inputs:
             shape = graph.shape(tensor)
             middle, deviation = (r.min + r.max) / 2, r.width / math.sqrt(12.0)
-            one = Belief.of(middle, deviation, r.min, r.max, source="input")
+            one = Belief.of(middle, deviation, ends=(r.min, r.max), source="input", alpha=np.inf)
             return one.pick(np.zeros(max(shape[-1] if shape else 1, 1), np.int64))
     return None
 
@@ -200,7 +201,9 @@ def _remarks(model: Model, attached: Attached, start: Calibrated) -> Iterator[No
         "tensors follow from these and the weights",
     )
     for name in attached.ambiguous:
-        yield Note("statistics", name, "fits several BatchNormalization layers: statistics propagated")
+        yield Note(
+            "statistics", name, "fits several BatchNormalization layers: statistics propagated"
+        )
     if attached.lost:
         listed = ", ".join(attached.lost[:3]) + (", ..." if len(attached.lost) > 3 else "")
         yield Note("statistics", "", f"BatchNormalization not found in the file: {listed}")

@@ -73,7 +73,7 @@ def _offset(graph: Graph, op: Any) -> np.ndarray | None:
         if k is not None and k < len(op.inputs) and op.inputs[k] >= 0:
             values = graph.constant(int(op.inputs[k]))
             width = graph.shape(int(op.outputs[0]))[-1:]
-            if values is not None and values.dtype == np.float32 and values.size == width[0]:
+            if values is not None and values.dtype == np.float32 and width == (values.size,):
                 return -values.reshape(-1) if code == "SUB" and k == 1 else values.reshape(-1)
     return None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfq_ext.repair.beliefs.belief import ALPHA, Belief, from_moments
+from tfq_ext.repair.beliefs.belief import Belief, from_moments
 from tfq_ext.repair.beliefs.scene import CLAMPS, Scene, Unknown, fused
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -54,7 +54,7 @@ def function_of(scene: Scene, op: Any) -> tuple[int, Function] | None:
         slope = float(op.builtinOptions.alpha)
         return live[0], lambda x: np.where(x > 0, x, slope * x)
     if code == "PRELU":
-        slopes = _row(scene, int(op.inputs[1]))
+        slopes = row(scene, int(op.inputs[1]))
         return live[0], lambda x: np.where(x > 0, x, slopes * x)
     if code in _ARITHMETIC and len(op.inputs) == 2:
         return live[0], _with_constant(scene, op, live[0])
@@ -76,14 +76,14 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
 def _with_constant(scene: Scene, op: Any, live: int) -> Function:
     """The op with its other operand, a constant, filled in; its own clamp applied."""
     first = int(op.inputs[0]) == live
-    values = _row(scene, int(op.inputs[1 if first else 0]))
+    values = row(scene, int(op.inputs[1 if first else 0]))
     act, ends = _ARITHMETIC[scene.graph.code(op)], fused(op)
     if first:
         return lambda x: np.clip(act(x, values), *ends)
     return lambda x: np.clip(act(values, x), *ends)
 
 
-def _row(scene: Scene, tensor: int) -> np.ndarray:
+def row(scene: Scene, tensor: int) -> np.ndarray:
     """A constant with one value a channel (or one in all), float64[C].
 
     Raises:
@@ -103,11 +103,11 @@ def mapped(belief: Belief, function: Function) -> Belief:
         Unknown: the function has no finite value somewhere.
     """
     inner = function(belief.points())
-    ends = np.array([-ALPHA, ALPHA])[:, None] * belief.deviation + belief.mean
-    outer = np.concatenate([inner, function(np.clip(ends, belief.low, belief.high))])
+    outer = np.concatenate([inner, function(np.array(belief.reach))])
     if not np.all(np.isfinite(outer)):
         raise Unknown("it is infinite for some values")
-    return from_moments(inner.mean(axis=0), inner.var(axis=0), outer.min(axis=0), outer.max(axis=0))
+    ends = outer.min(axis=0), outer.max(axis=0)
+    return from_moments(inner.mean(axis=0), inner.var(axis=0), *ends, alpha=np.inf)
 
 
 def gate(scene: Scene, op: Any) -> tuple[int, Function] | None:

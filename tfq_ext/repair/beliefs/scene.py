@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tfq_ext.repair.beliefs.belief import Belief
+from tfq_ext.repair.beliefs.belief import Belief, from_moments
 from tfq_ext.tflite.facts import ACTIVATIONS
 from tfq_ext.tflite.read import Graph
 
@@ -49,7 +49,8 @@ class Scene:
             raise Unknown(f"nothing is known of {self.graph.name(tensor)}")
         rows = np.asarray(values, np.float64).reshape(-1, values.shape[-1] if values.ndim else 1)
         ends = rows.min(axis=0), rows.max(axis=0)
-        return Belief.of(rows.mean(axis=0), rows.std(axis=0), *ends, source="constant")
+        made = from_moments(rows.mean(axis=0), rows.var(axis=0), *ends, alpha=np.inf)
+        return replace(made, source="constant")
 
     def live(self, op: Any) -> list[int]:
         """Inputs that are computed or fed."""
