@@ -1,9 +1,10 @@
 r"""Analytic bias correction: what rounding a layer's weights adds on average is taken off its bias.
 
 \( b \gets b - (\hat W - W) E[x] \), summed over taps, with E[x] of each channel from
-BatchNormalization statistics. Where a layer pads with zeros this is the interior's shift.
+BatchNormalization statistics.
 
-Source: Nagel et al. 1906.04721 section 4.2.1.
+Source: Nagel et al. 1906.04721 section 4.2.1; that a tap counts for as many positions as it reads
+no padding at is ours.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def shift(choice: WeightChoice, beliefs: Beliefs) -> np.ndarray:
     assert weight is not None
     change = choice.codes.params.decode(choice.codes.codes).astype(np.float64) - weight
     mean, _ = beliefs.tensors[_input(layer)].moments
-    return carried(layer.code, change, mean)
+    return carried(layer.graph, layer.op, change, mean)
 
 
 def _input(layer: Layer) -> str:

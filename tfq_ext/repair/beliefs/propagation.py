@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from tfq_ext.errors import StatsError
 from tfq_ext.repair.beliefs.belief import Belief
 from tfq_ext.repair.beliefs.rules import RULES
@@ -82,6 +84,7 @@ def _made(scene: Scene, op: object, known: Mapping[str, Belief]) -> list[Belief]
     if code not in RULES:
         raise Unknown(f"{code} has no rule for statistics without data")
     try:
-        return RULES[code](scene, op)
+        with np.errstate(all="ignore"):  # what is not finite is refused, as beliefs are made
+            return RULES[code](scene, op)
     except StatsError as error:  # weights with NaN, or products beyond float64
         raise Unknown(f"{code} gives no finite statistics ({error})") from None

@@ -18,6 +18,8 @@ from tfq_ext.repair.beliefs.functions import FUNCTIONS, function_of, gate, mappe
 from tfq_ext.repair.beliefs.scene import CLAMPS, Scene, Unknown, fused, spread
 from tfq_ext.repair.equalize.layout import LAYOUTS
 from tfq_ext.tflite.facts import WEIGHTS
+from tfq_ext.tflite.read import Graph
+from tfq_ext.tflite.windows import tap_shares
 
 _SHARE = np.zeros(1), np.ones(1)
 Rule = Callable[[Scene, Any], list[Belief]]
@@ -29,19 +31,22 @@ ALPHA_UNSEEN = 16.0
 ALPHA_PRODUCT = 2 * ALPHA  # a product's tails are longer than a factor's
 
 
-def carried(code: str, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """What constant input channels give at each output, all taps counted; float64[O].
+def carried(graph: Graph, op: Any, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What constant input channels give at each output, mean over all positions; float64[O].
 
-    At a border that is padded with zeros fewer taps count: this is the interior.
+    Near a border that is padded with zeros fewer taps count.
 
     Args:
-        code: of an op with weights.
-        weights: as the file stores them, float[...].
+        graph, op: with weights.
+        weights: as the file stores them, float[...]; they need not be the op's own.
         values: of the input channels, float64[C]; a dense layer that reads several axes as one
             sees them repeated.
     """
+    code = graph.code(op)
     inputs = weights.shape[1] if code == "FULLY_CONNECTED" else len(values)
-    w = LAYOUTS[code].canonical(weights.astype(np.float64), inputs).sum(axis=0)
+    taps = LAYOUTS[code].canonical(weights.astype(np.float64), inputs)
+    shares = tap_shares(graph, op)
+    w = taps.sum(axis=0) if shares is None else np.tensordot(shares, taps, axes=1)
     i, g, _ = w.shape
     rows = np.resize(values, i * g).reshape(g, i).T[:, :, None]
     return np.asarray((w * rows).sum(axis=0).reshape(-1))
@@ -55,8 +60,8 @@ def linear(scene: Scene, op: Any) -> list[Belief]:
     if weights is None:
         raise Unknown("its weights are computed")
     mean, variance = scene.of(int(op.inputs[fact.data])).moments
-    out = carried(code, weights, mean)
-    noise = carried(code, np.square(weights.astype(np.float64)), variance)
+    out = carried(graph, op, weights, mean)
+    noise = carried(graph, op, np.square(weights.astype(np.float64)), variance)
     if fact.bias is not None and len(op.inputs) > fact.bias and op.inputs[fact.bias] >= 0:
         bias = graph.constant(int(op.inputs[fact.bias]))
         if bias is None:
