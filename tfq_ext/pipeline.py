@@ -17,9 +17,11 @@ from tfq_ext.emit.to_float import Pivot, to_float
 from tfq_ext.emit.verify import ReadBack, verify, verify_constants
 from tfq_ext.errors import DataError, EmissionError, StrictError, TfqWarning
 from tfq_ext.recipe import Recipe, load_recipe
+from tfq_ext.repair.beliefs import attach_norms
 from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.repair.choosing import choose
 from tfq_ext.repair.contradiction import contradiction
+from tfq_ext.repair.data_free import InputRange, given_ranges, without_data
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import op_choices
 from tfq_ext.repair.ranges import releases
@@ -40,7 +42,11 @@ from tfq_ext.tflite.passes import PASSES
 from tfq_ext.tflite.read import Model
 
 ON_DISK = 32 << 30  # bytes that samples of a stream may take there
-EQUALIZED = "channels of a tensor scaled between the layers before and after it"
+REPAIRS = {
+    "equalize": "channels of a tensor scaled between the layers before and after it",
+    "absorb": "high biases of a tensor's channels moved into the layers behind it",
+}
+UNREAD_DATA = 'statistics = "norms" looks at no sample: data is not read.'
 JUDGES_AT_LEAST = 8  # samples held back; two or three choose by chance
 JUDGES_AT_MOST = 64  # they are kept in memory, and more of them decide nothing else
 
@@ -52,6 +58,7 @@ def quantize(
     recipe: str | Path | Mapping[str, Any] | Recipe = "int8",
     preprocess: Preprocess | str | None = None,
     limit: int | None = None,
+    input_range: InputRange | None = None,
     signatures: Sequence[str] | None = None,
     batch: int | None = None,
     custom_objects: Mapping[str, object] | Sequence[str] | None = None,
@@ -74,6 +81,9 @@ def quantize(
         recipe: preset name, path of a TOML or JSON file, mapping, or Recipe.
         preprocess: what to do to images, for example "scale=1/255,mean=0.485,std=0.229".
         limit: use at most so many samples, drawn with the recipe's seed.
+        input_range: (least, greatest) of the float inputs, all or by name, in their own units.
+            Needed where no sample is looked at (statistics = "norms"); else it is fixed, not
+            observed.
         signatures: keep only these.
         batch: fix an open batch dimension.
         custom_objects: for Keras files, by name or import path.
@@ -101,6 +111,7 @@ def quantize(
         wanted,
         preprocess=preprocess,
         limit=limit,
+        input_range=input_range,
         threads=threads,
         checkpoint=checkpoint,
         show_progress=show_progress,
@@ -115,6 +126,7 @@ def calibrate(
     *,
     preprocess: Preprocess | str | None = None,
     limit: int | None = None,
+    input_range: InputRange | None = None,
     threads: int = 2,
     checkpoint: Path | None = None,
     show_progress: bool | None = None,
@@ -126,9 +138,13 @@ def calibrate(
     model, rewritten = passes.apply(model, (*exact, *relu6))
     trained = trained and trained.on(model)
     pivot = replace(pivot, model=model)
+    pre = Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess
+    if recipe.is_unseen and trained is None:
+        if data is not None:
+            warnings.warn(UNREAD_DATA, TfqWarning, stacklevel=3)
+        return without_data(pivot, rewritten, recipe, input_range=input_range, preprocess=pre)
     if not recipe.needs_data or (data is None and trained is not None):
         return Calibrated(pivot, rewritten, trained=trained)
-    pre = Preprocess.parse(preprocess) if isinstance(preprocess, str) else preprocess
     samples = _open(model, data, recipe, pre, limit)
     kept, held_back = _split(samples, recipe)
     watch = partial(progress, label="observing", enabled=show_progress)
@@ -140,9 +156,11 @@ def calibrate(
         stats = stats.merge(judged)
     if (sentence := contradiction(pivot, kept, stats)) is not None:
         warnings.warn(sentence, TfqWarning, stacklevel=3)
-    known = pixel_ranges(model, pre)
+    known = pixel_ranges(model, pre) | given_ranges(model, input_range)
     codes = checkpoint and Path(checkpoint).with_name(f"{Path(checkpoint).name}-codes")
-    return Calibrated(pivot, rewritten, stats, judged, kept, held_back, known, trained, codes)
+    norms = attach_norms(model, pivot.remembered).beliefs
+    seen = (stats, judged, kept, held_back)
+    return Calibrated(pivot, rewritten, *seen, known, trained, codes, norms)
 
 
 def _open(
@@ -152,8 +170,8 @@ def _open(
     if data is None:
         raise DataError(
             f"Mode {recipe.mode!r} chooses activation ranges, so it needs representative samples: "
-            "give data=..., 100 samples are usual. Without data use the recipe 'dynamic', "
-            "'weight_only' or 'fp16'."
+            "give data=..., 100 samples are usual. Without data use the recipe 'data-free' (Keras "
+            "models with BatchNormalization), 'dynamic', 'weight_only' or 'fp16'."
         )
     specs = input_specs(model)
     samples = open_samples(
@@ -254,10 +272,14 @@ def finish_one(
         released=releases(calibrated.stats, calibrated.rewritten.get("relu6_to_relu", ())),
         read_back=read_back,
         end_to_end=draft.tried,
-        notes=[*_notes(calibrated, recipe, draft.used | choices.used), *emitted.notes],
+        notes=[
+            *_notes(calibrated, recipe, draft.used | choices.used),
+            *draft.notes,
+            *emitted.notes,
+        ],
     )
     provenance = Provenance.of(
-        calibrated.pivot, calibrated.stats, calibrated.held_back, seed=recipe.seed
+        calibrated.pivot, calibrated.observed, calibrated.held_back, seed=recipe.seed
     )
     return Result(emitted.content, recipe, provenance, account)
 
@@ -302,8 +324,9 @@ def _notes(calibrated: Calibrated, recipe: Recipe, used: frozenset[int]) -> list
     """What happened on the way that a person should read."""
     rows = [Note("model", "", sentence) for sentence in calibrated.pivot.notes]
     for name, tensors in calibrated.rewritten.items():
-        what = EQUALIZED if name == "equalize" else PASSES[name].doc
+        what = REPAIRS.get(name) or PASSES[name].doc
         rows.append(Note("pass", "", f"{what}: {len(tensors)} times"))
+    rows += calibrated.remarks
     if calibrated.samples is not None:
         rows += [Note("samples", "", sentence) for sentence in calibrated.samples.notes]
     if calibrated.trained is not None:

@@ -151,3 +151,61 @@ def test_a_real_run_says_nothing_of_tensorflow_or_litert(place):
     assert (done.returncode, done.stderr) == (0, "")
     assert "All 6 ops are integer." in done.stdout
     assert Model.parse((place / "net.int8.tflite").read_bytes()).graphs
+
+
+def refused(*arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert not result.stdout
+    return result.stderr
+
+
+def test_without_data_a_tflite_is_refused_and_told_of_keras(place):
+    said = refused("net.tflite", "--no-data", "--input-range", "-1,1")
+    assert "Give the .keras file it was made of, or samples" in said
+    assert "--no-data (Keras models" in refused("net.tflite")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--data", "x.npy"), "contradict each other"),
+        (("--recipe", "int4"), "leave --recipe out"),
+        (("--input-range", "1"), "takes MIN,MAX or NAME=MIN,MAX"),
+        (("--input-range", "0,1", "--input-range", "a=0,1"), "one NAME=MIN,MAX each"),
+        (("--input-range", "a=0,1", "--input-range", "a=0,2"), "one NAME=MIN,MAX each"),
+        (("--set", "bias=match"), "use bias = 'analytic'"),
+        (("--set", "equalize=try"), "use 'on' or 'off'"),
+    ],
+)
+def test_what_no_data_does_not_go_with(place, arguments, words):
+    assert words in " ".join(refused("net.tflite", "--no-data", *arguments).split())
+
+
+def test_a_recipe_that_needs_no_data_may_be_named_beside_it(place):
+    assert run("net.tflite", "--no-data", "--recipe", "dynamic").exit_code == 0
+
+
+@pytest.mark.tf
+def test_a_keras_file_without_data(place):
+    keras = pytest.importorskip("keras")
+    from keras import layers as L
+
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8, 8, 3), name="image")
+    y = L.ReLU(6.0)(L.BatchNormalization()(L.Conv2D(4, 3)(x)))
+    model = keras.Model(x, y)
+    model.layers[2].moving_variance.assign([0.5, 0.2, 1.0, 2.0])
+    model.save("net.keras")
+    result = run("net.keras", "--no-data", "--input-range", "image=-1,1")
+    assert result.exit_code == 0, result.stderr
+    assert "net.data-free.tflite" in result.stdout
+    said = " ".join(result.stdout.split())
+    assert "All 1 ops are integer" in said
+    assert "read back equal" in said
+    assert "nothing was measured" in said
+    assert "1 of 1 layers have theirs from BatchNormalization" in said
+    again = run("net.keras", "--no-data", "--preprocess", "scale=1/127.5,mean=1", "-o", "b.tflite")
+    assert again.exit_code == 0, again.stderr
+    pair = [(place / n).read_bytes() for n in ("net.data-free.tflite", "b.tflite")]
+    assert pair[0] == pair[1]

@@ -50,10 +50,12 @@ def test_presets_differ_and_have_a_row_each():
     assert rows["int16x8"].activations == "int16"
     assert rows["fp16"][2:6] == ("float16", "-", "-", False)
     assert {name for name, row in rows.items() if not row.needs_data} == {
+        "data-free",
         "fp16",
         "dynamic",
         "weight_only",
     }
+    assert rows["data-free"][2:6] == ("int8 per channel", "int8", "minmax", False)
 
 
 def test_activation_grids_by_name_and_table():
@@ -156,6 +158,21 @@ CONTRADICTIONS = [
     ),
     ({"output_type": "int16"}, ["output_type: got 'int16'", "'int8', 'uint8'"]),
     ({"mode": "fp16", "input_type": "uint8"}, ["input_type", "mode = 'fp16': 'float32'"]),
+    (
+        {"statistics": "norms"},
+        ["calibrator = 'auto' compares on samples", "use calibrator = 'minmax'"],
+    ),
+    ({"base": "data-free", "bias": "match"}, ["bias = 'match' compares", "'analytic'"]),
+    ({"base": "data-free", "equalize": "try"}, ["equalize = 'try' compares", "'on' or 'off'"]),
+    ({"base": "data-free", "at_least": "fast"}, ["at_least compares on samples", "leave it out"]),
+    ({"base": "data-free", "search": {"max_loss": 1.0}}, ["search compares on samples"]),
+    (
+        {"base": "data-free", "rules": [{"op": "ADD", "calibrator": "auto"}]},
+        ["rules[0].calibrator = 'auto' compares on samples"],
+    ),
+    ({"base": "data-free", "absorb": True}, ["set equalize = 'on'"]),
+    ({"absorb": True, "equalize": "on"}, ["absorb = True needs statistics = 'norms'"]),
+    ({"mode": "dynamic", "statistics": "norms"}, ["statistics = 'norms' has no effect"]),
     ({"mode": "fp16", "calibrator": "mse"}, ["calibrator = 'mse' has no effect", "'fp16'"]),
     ({"mode": "fp16", "weights": {"bits": 4}}, ["weights = {'bits': 4} has no effect"]),
     ({"mode": "dynamic", "activations": "int16"}, ["activations = 'int16' has no effect"]),

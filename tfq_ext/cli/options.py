@@ -188,7 +188,8 @@ def check_data(data: str | None, recipe: Recipe, name: str) -> None:
     if data is None:
         raise DataError(
             f"Recipe {name!r} chooses activation ranges, so it needs representative samples: give "
-            "--data; 100 samples are usual. Without data use --recipe dynamic, weight_only or fp16."
+            "--data; 100 samples are usual. Without data use --no-data (Keras models with "
+            "BatchNormalization), or --recipe dynamic, weight_only or fp16."
         )
     if not (Path(data).exists() or glob.glob(data)):
         raise DataError(f"--data {data}: there is no such file, folder or pattern.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tfq_ext.cli import options
 from tfq_ext.cli.errors import EXIT_CODES
@@ -16,6 +17,7 @@ Examples:
   tfq quantize model.tflite --data samples.npz --limit 200 -o small.tflite
   tfq quantize saved_model/ --data x.npy --recipe int16x8 --strict
   tfq quantize model.keras --recipe dynamic
+  tfq quantize model.keras --no-data --input-range=-1,1
   tfq quantize model.keras --data x.npy --recipe my.toml --set weights.bits=4
   tfq quantize model.keras --data x.npy --recipe mixed --recipe-output widths.toml
 
@@ -27,6 +29,17 @@ IO_TYPES = click.Choice(["float32", "int8", "uint8", "int16"])
 @click.command(epilog=EPILOG)
 @click.argument("model")
 @options.data_options
+@click.option(
+    "--no-data",
+    is_flag=True,
+    help="Choose ranges by the BatchNormalization layers of a Keras model: --recipe data-free.",
+)
+@click.option(
+    "--input-range",
+    multiple=True,
+    metavar="[NAME=]MIN,MAX",
+    help="What the float inputs hold, for --no-data; repeat for several.",
+)
 @click.option("--recipe", default="int8", show_default=True, help="Name (tfq recipes) or file.")
 @click.option(
     "-o",
@@ -60,6 +73,8 @@ IO_TYPES = click.Choice(["float32", "int8", "uint8", "int16"])
 @options.verbose
 def quantize(
     model: str,
+    no_data: bool,
+    input_range: tuple[str, ...],
     recipe: str,
     output: Path | None,
     report: Path | None,
@@ -73,6 +88,8 @@ def quantize(
     MODEL is a .keras or .h5 file, a SavedModel folder, or a float .tflite of any origin. The file
     is read back after writing: every integer, scale and zero point is the chosen one.
     """
+    if no_data:
+        recipe = unseen_recipe(recipe, chosen["data"])
     wanted = changed_recipe(recipe, settings, chosen)
     inputs = [model, *([chosen["data"]] if chosen["data"] else [])]
     target = options.check_target(output or default_output(model, recipe), inputs=inputs)
@@ -88,6 +105,7 @@ def quantize(
     result = tfq_ext.quantize(
         model,
         recipe=wanted,
+        input_range=parse_input_range(input_range),
         custom_objects=chosen.pop("custom_objects") or None,
         signatures=chosen.pop("signatures") or None,
         **chosen,
@@ -118,6 +136,51 @@ def changed_recipe(recipe: str, settings: tuple[str, ...], chosen: dict[str, Any
         if value is not None:
             table[name] = value
     return load_recipe({**table, "base": load_recipe(recipe)}) if table else load_recipe(recipe)
+
+
+def unseen_recipe(recipe: str, data: str | None) -> str:
+    """The recipe that --no-data means: data-free, or the one that is named and needs no data.
+
+    Raises:
+        DataError: data, or a recipe that needs some, beside --no-data.
+    """
+    from tfq_ext.errors import DataError
+    from tfq_ext.recipe import load_recipe
+
+    if data is not None:
+        raise DataError(f"--no-data and --data {data} contradict each other; keep one.")
+    source = click.get_current_context().get_parameter_source("recipe")
+    if source is ParameterSource.DEFAULT:
+        return "data-free"
+    if load_recipe(recipe).needs_data:
+        raise DataError(
+            f"Recipe {recipe!r} chooses by samples and --no-data gives none: leave --recipe out, "
+            "or say statistics = 'norms' in a recipe of your own (base = 'data-free')."
+        )
+    return recipe
+
+
+def parse_input_range(texts: tuple[str, ...]) -> Any:
+    """ "MIN,MAX", or one "NAME=MIN,MAX" an input, as `quantize(input_range=...)` takes them.
+
+    Raises:
+        DataError: something else.
+    """
+    from tfq_ext.errors import DataError
+
+    ranges: dict[str, tuple[float, float]] = {}
+    for text in texts:
+        name, _, ends = text.rpartition("=")
+        try:
+            low, high = (float(end) for end in ends.split(","))
+        except ValueError:
+            raise DataError(
+                f"--input-range takes MIN,MAX or NAME=MIN,MAX (--input-range=-1,1), got {text!r}."
+            ) from None
+        if name in ranges or (ranges and "" in (name, *ranges)):
+            raise DataError("--input-range: give one MIN,MAX for all, or one NAME=MIN,MAX each.")
+        ranges[name] = (low, high)
+    return ranges.get("", ranges) or None
 
 
 def default_output(model: str, recipe: str) -> Path:

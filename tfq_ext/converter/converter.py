@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tfq_ext.converter.data import representative
 from tfq_ext.converter.job import Job, Own, job_of, warn, warn_of_float_ops
 from tfq_ext.converter.plain import Plain
 from tfq_ext.emit.to_float import to_float
+from tfq_ext.emit.to_float.norms import remembered
 from tfq_ext.emit.to_float.quantized import carries_fake_quant
 from tfq_ext.errors import EmissionError, ModelError, StrictError
 from tfq_ext.pipeline import calibrate, finish
@@ -151,6 +153,8 @@ class TFLiteConverter:
         if plain_can and carries_fake_quant(Model.parse(content)):
             raise ModelError("The model carries trained grids (quantization-aware training).")
         pivot = to_float(content, allow_custom_ops=bool(self.allow_custom_ops))
+        if (keras_model := getattr(self._plain.settings, "_keras_model", None)) is not None:
+            pivot = replace(pivot, remembered=remembered(keras_model))
         data = self.representative_dataset if recipe.needs_data else None
         if data is not None:
             data = representative(data, pivot.model)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tfq_ext.recipe.model import Recipe
 
 _CALIBRATION = ("activations", "calibrator", "output_calibrator", "hold_back", "strict")
-_REPAIR = ("bias", "equalize", "at_least", "search")
+_REPAIR = ("bias", "statistics", "equalize", "absorb", "at_least", "search")
 
 # Mode -> fields that it never reads. Setting one is an error, not a note: who writes
 # `calibrator` next to fp16 expects something to happen.
@@ -117,6 +117,34 @@ def _search(recipe: Recipe) -> Iterator[str]:
         )
 
 
+_NEEDS_SAMPLES: dict[str, tuple[object, str]] = {  # field -> (value, what to do without samples)
+    "bias": ("match", "use bias = 'analytic'"),
+    "equalize": ("try", "use 'on' or 'off'"),
+    "calibrator": ("auto", "use calibrator = 'minmax'"),
+    "output_calibrator": ("auto", "use output_calibrator = 'minmax'"),
+}
+_COMPARES = "compares on samples, and statistics = 'norms' has none"
+
+
+def _without_samples(recipe: Recipe) -> Iterator[str]:
+    """What statistics = "norms" cannot do, and what only it can."""
+    if recipe.statistics == "samples" or recipe.mode != "static":
+        if recipe.absorb:
+            yield "absorb = True needs statistics = 'norms' and equalize = 'on'."
+        return
+    for name, (value, advice) in _NEEDS_SAMPLES.items():
+        if getattr(recipe, name) == value:
+            yield f"{name} = {value!r} {_COMPARES}: {advice}."
+    for name in ("at_least", "search"):
+        if getattr(recipe, name) is not None:
+            yield f"{name} {_COMPARES}: leave it out."
+    for index, rule in enumerate(recipe.rules):
+        if rule.calibrator == "auto":
+            yield f"rules[{index}].calibrator = 'auto' {_COMPARES}: use 'minmax'."
+    if recipe.absorb and recipe.equalize != "on":
+        yield "absorb = True is the last step of equalizing: set equalize = 'on'."
+
+
 CHECKS: tuple[Callable[[Recipe], Iterator[str]], ...] = (
     _unread_fields,
     _unread_rules,
@@ -124,6 +152,7 @@ CHECKS: tuple[Callable[[Recipe], Iterator[str]], ...] = (
     _io_types,
     _float_output,
     _search,
+    _without_samples,
 )
 
 

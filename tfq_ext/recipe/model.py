@@ -65,10 +65,15 @@ class Recipe(RecipeModel):
             None: by cross-entropy where the calibrator is "auto", else as every tensor.
         input_type, output_type: of the graph's inputs and outputs.
         relu6: "relu" replaces ReLU6 by ReLU, which changes the float model.
+        statistics: where activation ranges come from: "samples", or "norms", the
+            BatchNormalization layers of a Keras model, without data.
         bias: "match" corrects biases so that each channel's mean is the float network's, layer by
-            layer after the activation.
+            layer after the activation; "analytic" takes off what rounded weights add on average,
+            from BatchNormalization statistics where there are some.
         equalize: scale channels between layers so that they use their grids alike; "try" makes
             the file both ways and keeps the one that is nearer to float on held-back samples.
+        absorb: with `equalize` and statistics "norms": what a channel hardly ever goes below moves
+            into the biases of its readers.
         at_least: name of a preset that is made as well, and kept if it is nearer to float there.
         search: budgets under which each layer gets its own width before the file is made; the
             result's recipe has the widths as rules, and no search.
@@ -88,8 +93,10 @@ class Recipe(RecipeModel):
     input_type: IoType = "float32"
     output_type: IoType = "float32"
     relu6: Literal["keep", "relu"] = "keep"
-    bias: Literal["keep", "match"] = "keep"
+    statistics: Literal["samples", "norms"] = "samples"
+    bias: Literal["keep", "match", "analytic"] = "keep"
     equalize: Literal["off", "on", "try"] = "off"
+    absorb: StrictBool = False
     at_least: StrictStr | None = None
     search: Search | None = None
     strict: StrictBool = False
@@ -105,9 +112,19 @@ class Recipe(RecipeModel):
         return self
 
     @property
+    def needs_ranges(self) -> bool:
+        """Does the file hold a range of every activation?"""
+        return self.mode in ("static", "simulate")
+
+    @property
+    def is_unseen(self) -> bool:
+        """Are ranges chosen, and by no sample?"""
+        return self.needs_ranges and self.statistics == "norms"
+
+    @property
     def needs_data(self) -> bool:
         """Must representative samples be given?"""
-        return self.mode in ("static", "simulate")
+        return self.needs_ranges and not self.is_unseen
 
     @property
     def uses_auto(self) -> bool:

@@ -56,6 +56,10 @@ PRESETS: Table[Preset] = Table(
             "4-bit weights to the nearest code: for comparison.",
             Recipe(weights=WeightGrid(bits=4, scale="mse")),
         ),
+        "data-free": Preset(
+            "int8 from a Keras model's BatchNormalization statistics. Needs no data. Seconds.",
+            Recipe(statistics="norms", calibrator="minmax", bias="analytic"),
+        ),
         "fp16": Preset(
             "float16 weights, float arithmetic: half the bytes of float32. Needs no data.",
             Recipe(mode="fp16"),
@@ -103,8 +107,8 @@ def _row(name: str, preset: Preset) -> PresetRow:
         name=name,
         mode=recipe.mode,
         weights=_weights(recipe),
-        activations=(recipe.activations.name or "-") if recipe.needs_data else "-",
-        calibrator=recipe.calibrator if recipe.needs_data else "-",
+        activations=(recipe.activations.name or "-") if recipe.needs_ranges else "-",
+        calibrator=recipe.calibrator if recipe.needs_ranges else "-",
         needs_data=recipe.needs_data,
         description=preset.description,
     )

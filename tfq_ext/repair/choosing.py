@@ -7,10 +7,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
+import numpy as np
+
 from tfq_ext.calibrate.stats import Stats
 from tfq_ext.emit.plan import Plan
+from tfq_ext.emit.result import Note
 from tfq_ext.recipe import Recipe
+from tfq_ext.repair.beliefs import corrected_biases
 from tfq_ext.repair.calibrated import Calibrated
+from tfq_ext.repair.data_free import believed
 from tfq_ext.repair.layerwise import with_codes, with_constants
 from tfq_ext.repair.planning import Choices, make_plan
 from tfq_ext.repair.polish import JUDGES, polish
@@ -44,6 +49,7 @@ class Draft:
         ranges, weights: with their accounts.
         tried: variant of the ranges -> output SQNR on the held-back samples, dB.
         used: indices of the recipe's rules that spoke of ranges.
+        notes: what was left undone.
     """
 
     model: Model
@@ -52,6 +58,7 @@ class Draft:
     weights: Mapping[str, WeightChoice]
     tried: Mapping[str, float]
     used: frozenset[int]
+    notes: tuple[Note, ...] = ()
 
 
 def _planned(
@@ -87,7 +94,7 @@ def choose(
     trained = calibrated.trained or Trained()
     rebuilt = Rebuilt()
     ranges, used = _ranges(calibrated, recipe, choices, rows, rebuilt, judges, threads, watch)
-    if recipe.needs_data:
+    if recipe.needs_ranges:
         ranges += trained.rows(model, ranges)
     by_name = {name: row.range for row in ranges for name in row.tensors}
     codes = trained.weights
@@ -95,9 +102,10 @@ def choose(
     rest = [row for row in rows if row.weight not in done]
     weights = {} if recipe.mode == "fp16" else choose_weights(rest, by_name, recipe, codes) | done
     plan = _planned(calibrated, recipe, choices, ranges, weights)
-    repaired = with_constants(model, rebuilt.biases) if rebuilt.biases else model
+    biases, notes = _biases(calibrated, recipe, rebuilt, weights)
+    repaired = with_constants(model, biases) if biases else model
     if not (judges and recipe.mode == "static" and any(row.noise for row in ranges)):
-        return Draft(repaired, plan, ranges, weights, {}, used)
+        return Draft(repaired, plan, ranges, weights, {}, used, notes)
     room = max(JUDGES - len(judges), 0)
     more = [owned(s) for s in islice(calibrated.samples or (), room)] if room else []
     final = polish(
@@ -106,7 +114,21 @@ def choose(
     by_name = {name: row.range for row in final.ranges for name in row.tensors}
     weights = {n: w if n in codes else refloored(w, by_name) for n, w in weights.items()}
     plan = _planned(calibrated, recipe, choices, final.ranges, weights)
-    return Draft(repaired, plan, final.ranges, weights, final.tried, used)
+    return Draft(repaired, plan, final.ranges, weights, final.tried, used, notes)
+
+
+def _biases(
+    calibrated: Calibrated,
+    recipe: Recipe,
+    rebuilt: Rebuilt,
+    weights: Mapping[str, WeightChoice],
+) -> tuple[dict[str, np.ndarray], tuple[Note, ...]]:
+    """Corrected biases by constant, and what is to be said of those that stay."""
+    if recipe.bias != "analytic" or calibrated.trained is not None:
+        return rebuilt.biases, ()
+    found, left = corrected_biases(weights, believed(calibrated))
+    said = f"{len(found)} of {len(weights)} biases corrected for the mean of the rounded weights"
+    return found, tuple(Note("bias", "", sentence) for sentence in (said, *left))
 
 
 def _ranges(

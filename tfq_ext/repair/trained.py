@@ -94,6 +94,6 @@ def trained_notes(trained: Trained, recipe: Recipe) -> list[Note]:
     rows = [Note("model", "", f"carries fake quantization: {counts}"), *trained.notes]
     if recipe.relu6 == "relu":
         rows.append(Note("recipe", "", "relu6 = relu not followed: training settled the ranges"))
-    if not recipe.needs_data:
+    if not recipe.needs_ranges:
         rows.append(Note("recipe", "", "trained activation ranges are not used in this mode"))
     return rows

@@ -22,6 +22,10 @@ REMEDIES = (
     "take them out as separate outputs instead of joining them",
     "keep that op float: a rule with its tensor name and keep_float = true",
 )
+NOT_MEASURED = (
+    "No data: ranges come from BatchNormalization statistics, and nothing was measured. "
+    "`tfq validate` with a few hundred labelled samples tells what it costs."
+)
 VARIANTS = {"minmax": "min-max", "auto": "auto", "polished": "after polishing"}
 
 
@@ -119,7 +123,7 @@ def recipe_line(result: Result) -> str:
     grid = recipe.weights
     per = "per channel" if grid.per_channel else "per tensor"
     parts = [f"{_widths(account, grid.bits)} {per}, {grid.rounding}"]
-    if recipe.needs_data:
+    if recipe.needs_ranges:
         parts.append(f"{recipe.activations.bits}-bit activations, {recipe.calibrator} ranges")
     else:
         parts.append("float activations" if recipe.mode == "weight_only" else "ranges at run time")
@@ -135,10 +139,11 @@ def _widths(account: Account, bits: int) -> str:
 
 
 def sample_line(result: Result) -> str | None:
-    """How many samples did what."""
-    p = result.provenance
+    """How many samples did what, or that there were none to choose ranges by."""
+    p, recipe = result.provenance, result.recipe
     if not p.samples:
-        return None
+        trained = any(row.calibrator == "trained" for row in result.account.ranges)
+        return NOT_MEASURED if recipe.is_unseen and not trained else None
     held = f", {p.held_back} of them held back to judge the candidates" if p.held_back else ""
     return f"{words.count(p.samples, 'sample')} observed for the ranges{held}."
 

@@ -38,7 +38,7 @@ def recipe_table(rows: Sequence[PresetRow]) -> Table:
     table.columns[0].no_wrap = True
     for row in rows:
         grids = [f"weights {row.weights}"]
-        if row.needs_data:
+        if row.activations != "-":
             grids += [f"activations {row.activations}", f"ranges {row.calibrator}"]
         what = Text(row.description).append(f"\n{', '.join(grids)}", "dim")
         table.add_row(Text(row.name, "bold"), "yes" if row.needs_data else "no", what)

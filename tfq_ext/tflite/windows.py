@@ -160,3 +160,34 @@ READERS: Table[Reader] = Table(
         "TRANSPOSE_CONV": Reader(_count_transposed, _take_transposed),
     },
 )
+
+
+def tap_shares(graph: Graph, op: Any) -> np.ndarray | None:
+    """How often each tap reads a value and no padding, over all output positions.
+
+    Returns:
+        float64[KH KW], 1 for a tap that always does; None where the axes of space are open, or
+        the op has none.
+    """
+    code = graph.code(op)
+    if code not in _SPACES:
+        return None
+    axes_of, stuffed = _SPACES[code]
+    shape = graph.shape(int(op.inputs[WEIGHTS[code].data]))
+    if len(shape) != 4 or min(shape[1:3]) < 1:
+        return None
+    strides = (op.builtinOptions.strideH, op.builtinOptions.strideW) if stuffed else (1, 1)
+    shares = []
+    for axis, size, stride in zip(axes_of(graph, op, shape), shape[1:3], strides, strict=True):
+        places = axis.places - axis.padding[0]
+        reads = (places % stride == 0) & (places >= 0) & (places < size * stride)
+        shares.append(reads.mean(axis=0))
+    return np.outer(*shares).reshape(-1)
+
+
+# op -> (axes of space, whether zeros stand between the values of the input)
+_SPACES: dict[str, tuple[Callable[[Graph, Any, tuple[int, ...]], list[Taps]], bool]] = {
+    "CONV_2D": (_axes, False),
+    "DEPTHWISE_CONV_2D": (_axes, False),
+    "TRANSPOSE_CONV": (_transposed_axes, True),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from tfq_ext.emit.quiet import Chatter, quiet
 from tfq_ext.emit.to_float import messages
 from tfq_ext.emit.to_float.first_norm import FirstNorm
 from tfq_ext.emit.to_float.flatbuffer import choose_signatures, fold_constants, unique_names
+from tfq_ext.emit.to_float.norms import Remembered
 from tfq_ext.emit.to_float.quantized import refuse_quantized
 from tfq_ext.emit.to_float.request import Converted, Request, import_objects
 from tfq_ext.emit.to_float.sources import Kind, recognise
@@ -31,6 +32,7 @@ class Pivot:
         notes: what was changed on the way, one sentence each.
         log: what the converter printed.
         first_norm: what the first BatchNorm of a Keras model remembers of its training inputs.
+        remembered: what all of its BatchNorm layers do.
     """
 
     model: Model
@@ -39,6 +41,7 @@ class Pivot:
     notes: tuple[str, ...] = ()
     log: str = ""
     first_norm: FirstNorm | None = None
+    remembered: Remembered = field(default_factory=Remembered, repr=False)
 
 
 def to_float(
@@ -86,7 +89,8 @@ def to_float(
         ) from error
     digest = converted.digest or content_digest(model)
     source_kind = converted.kind or kind.kind
-    return Pivot(model, source_kind, digest, tuple(notes), log, converted.first_norm)
+    norm, known = converted.first_norm, converted.remembered
+    return Pivot(model, source_kind, digest, tuple(notes), log, norm, known)
 
 
 def _convert(

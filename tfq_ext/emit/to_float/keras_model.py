@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tfq_ext._optional import loaded, need
 from tfq_ext.emit.to_float import messages
 from tfq_ext.emit.to_float.first_norm import first_norm
 from tfq_ext.emit.to_float.functions import DEFAULT, run, save_and_convert
+from tfq_ext.emit.to_float.norms import remembered
 from tfq_ext.emit.to_float.request import Converted, Request
 from tfq_ext.errors import ModelError
 
@@ -81,11 +83,11 @@ def _refuse_quantized_layers(model: Any) -> None:
 
 def _convert(model: Any, request: Request, fixed: Any) -> Converted:
     request.choose([DEFAULT], "A Keras model")
-    norm = first_norm(model)
+    made = partial(Converted, first_norm=first_norm(model), remembered=remembered(model))
     if request.batch is not None:
-        return Converted(fixed(model, request.batch, request), first_norm=norm)
+        return made(fixed(model, request.batch, request))
     try:
-        return Converted(_plain(model, request), first_norm=norm)
+        return made(_plain(model, request))
     except Exception as error:
         if not (messages.batch_may_help(error) and _batch_is_open(model)):
             raise
@@ -95,7 +97,7 @@ def _convert(model: Any, request: Request, fixed: Any) -> Converted:
             raise error from None
         culprit = messages.op_named(error)
     note = f"Batch size fixed to 1: with an open one, {culprit} does not convert."
-    return Converted(data, (note,), first_norm=norm)
+    return made(data, (note,))
 
 
 def _plain(model: Any, request: Request) -> bytes:

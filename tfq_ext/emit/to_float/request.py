@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfq_ext.emit.to_float.first_norm import FirstNorm
+from tfq_ext.emit.to_float.norms import Remembered
 from tfq_ext.errors import ModelError
 
 
@@ -48,6 +49,7 @@ class Converted:
         digest: sha256 of the source; None where the source is an object in memory.
         kind: what `Pivot.source` shall say, where the file's name does not tell.
         first_norm: what the first BatchNorm remembers, of Keras models.
+        remembered: what all of them do.
     """
 
     data: bytes
@@ -55,6 +57,7 @@ class Converted:
     digest: str | None = None
     kind: str | None = None
     first_norm: FirstNorm | None = None
+    remembered: Remembered = field(default_factory=Remembered)
 
 
 def import_objects(custom: Mapping[str, object] | Sequence[str] | None) -> dict[str, object]:

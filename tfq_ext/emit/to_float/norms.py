@@ -1,0 +1,114 @@
+"""What the BatchNormalization layers of a Keras model remember, before folding erases it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfq_ext.errors import SpecError
+from tfq_ext.numerics.fold import norm_map
+
+PIXELS = (0.0, 255.0)
+NORMALIZED = 16.0  # what preprocessing makes of 255 at most; a plain factor leaves more
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    r"""One BatchNormalization: its outputs are taken for \( N(\beta, \gamma^2) \), per channel.
+
+    Args:
+        layer: its name.
+        mean: beta, float64[C].
+        deviation: |gamma|, float64[C].
+        factor, offset: it computes factor x + offset in inference, float64[C] each.
+        scale: size of the terms that `offset` is the sum of, float64[C]: what rounding is
+            measured by.
+
+    Source: Nagel et al. 1906.04721 section 4.2.1.
+    """
+
+    layer: str
+    mean: np.ndarray
+    deviation: np.ndarray
+    factor: np.ndarray
+    offset: np.ndarray
+    scale: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Remembered:
+    """What a Keras model knows of its activations without any sample.
+
+    Args:
+        norms: its trained BatchNormalization layers.
+        biases: of all layers that have one, float64[C] each: a norm behind such a layer folds
+            its factor into it.
+        pixels: whether the model scales pixels 0..255 itself, in its first layer.
+    """
+
+    norms: tuple[Norm, ...] = ()
+    biases: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    pixels: bool = False
+
+
+def remembered(model: Any) -> Remembered:
+    """Read a Keras 3 or tf_keras model, nested models included.
+
+    A BatchNormalization that was never trained (means 0, variances 1) remembers nothing.
+    """
+    norms, biases, pixels = [], [], None
+    for layer in _leaves(model):
+        kind = type(layer).__name__
+        if kind != "InputLayer" and pixels is None:
+            pixels = _scales_pixels(layer, kind)
+        if kind == "BatchNormalization" and getattr(layer, "built", False):
+            norms += _norm(layer)
+        bias = getattr(layer, "bias", None)
+        if bias is not None and hasattr(bias, "shape") and len(bias.shape) == 1:
+            biases.append(np.asarray(bias, np.float64))
+    return Remembered(tuple(norms), tuple(biases), bool(pixels))
+
+
+def _norm(layer: Any) -> list[Norm]:
+    mu = np.asarray(layer.moving_mean, np.float64)
+    variance = np.asarray(layer.moving_variance, np.float64)
+    if np.all(variance == 1) and not np.any(mu):
+        return []
+    gamma, beta = (getattr(layer, name, None) for name in ("gamma", "beta"))
+    g = np.ones_like(mu) if gamma is None else np.asarray(gamma, np.float64)
+    b = np.zeros_like(mu) if beta is None else np.asarray(beta, np.float64)
+    try:
+        factor, offset = norm_map(mu, variance, float(layer.epsilon), g, b)
+    except SpecError:  # a damaged variance: conversion shows what it does to the outputs
+        return []
+    scale = np.abs(b) + np.abs(factor * mu)
+    return [Norm(str(layer.name), b, np.abs(g), factor, offset, scale)]
+
+
+def _scales_pixels(layer: Any, kind: str) -> bool:
+    """Whether a first layer brings 0..255 near to 0..1 or -1..1."""
+    try:
+        if kind == "Rescaling":
+            return 0.5 <= 255 * float(np.max(np.abs(np.asarray(layer.scale)))) <= NORMALIZED
+        if kind == "Normalization":
+            mean, variance = np.asarray(layer.mean), np.asarray(layer.variance)
+            return bool(np.all(mean > 1) and np.all(mean < 255) and np.all(variance > 100))
+    except (TypeError, ValueError, AttributeError):
+        return False
+    return False
+
+
+def _leaves(layer: Any) -> Iterator[Any]:
+    """Layers in order; those inside wrappers and nested models too."""
+    children = getattr(layer, "layers", None)
+    inner = getattr(layer, "layer", None)
+    if not children and inner is not None and hasattr(inner, "weights"):
+        children = [inner]
+    if not children:
+        yield layer
+        return
+    for child in children:
+        yield from _leaves(child)
