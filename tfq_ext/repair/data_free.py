@@ -172,8 +172,10 @@ def _range(ends: Ends) -> Range:
 
 def _no_statistics(pivot: Pivot) -> str:
     keras = pivot.source in ("keras", "tf_keras")
+    lost = len(pivot.remembered.norms)
+    none = f"none of this model's {lost} is found in the converted file"
     why = (
-        "this model has no trained BatchNormalization"
+        (none if lost else "this model has no trained BatchNormalization")
         if keras
         else f"a {pivot.source} source holds none any more"
     )
