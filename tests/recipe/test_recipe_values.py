@@ -146,10 +146,9 @@ CONTRADICTIONS = [
         {"statistics": "norms"},
         ["calibrator = 'auto' compares on samples", "use calibrator = 'minmax'"],
     ),
-    (
-        {"base": "data-free", "bias": "match", "equalize": "try", "at_least": "fast"},
-        ["bias = 'match' compares", "equalize = 'try' compares", "at_least compares on samples"],
-    ),
+    ({"base": "data-free", "bias": "match"}, ["bias = 'match' compares", "'analytic'"]),
+    ({"base": "data-free", "equalize": "try"}, ["equalize = 'try' compares", "'on' or 'off'"]),
+    ({"base": "data-free", "at_least": "fast"}, ["at_least compares on samples", "leave it out"]),
     (
         {"base": "data-free", "rules": [{"op": "ADD", "calibrator": "auto"}]},
         ["rules[0].calibrator = 'auto' compares on samples"],
