@@ -132,6 +132,8 @@ def _without_samples(recipe: Recipe) -> Iterator[str]:
         if recipe.absorb:
             yield "absorb = True needs statistics = 'norms' and equalize = 'on'."
         return
+    if not recipe.needs_ranges:
+        return  # the mode does not read the field, which is said already
     for name, (value, advice) in _NEEDS_SAMPLES.items():
         if getattr(recipe, name) == value:
             yield f"{name} = {value!r} {_COMPARES}: {advice}."

@@ -53,8 +53,9 @@ def without_data(
         raise ModelError(_no_statistics(pivot))
     fixed = input_ranges(pivot, recipe, input_range, preprocess)
     start = Calibrated(pivot, rewritten, fixed=fixed, norms=attached.beliefs)
-    stats = synthetic(pivot.model, believed(start))
-    return replace(start, stats=stats, remarks=tuple(_remarks(pivot.model, attached, start)))
+    beliefs = believed(start)
+    remarks = tuple(_remarks(pivot.model, attached, beliefs))
+    return replace(start, stats=synthetic(pivot.model, beliefs), remarks=remarks)
 
 
 def believed(calibrated: Calibrated) -> Beliefs:
@@ -171,8 +172,10 @@ def _range(ends: Ends) -> Range:
 
 def _no_statistics(pivot: Pivot) -> str:
     keras = pivot.source in ("keras", "tf_keras")
+    lost = len(pivot.remembered.norms)
+    none = f"none of this model's {lost} is found in the converted file"
     why = (
-        "this model has no trained BatchNormalization"
+        (none if lost else "this model has no trained BatchNormalization")
         if keras
         else f"a {pivot.source} source holds none any more"
     )
@@ -184,9 +187,8 @@ def _no_statistics(pivot: Pivot) -> str:
     )
 
 
-def _remarks(model: Model, attached: Attached, start: Calibrated) -> Iterator[Note]:
+def _remarks(model: Model, attached: Attached, beliefs: Beliefs) -> Iterator[Note]:
     """What a person should know of ranges that nobody observed."""
-    beliefs = believed(start)
     layers = [
         graph.name(int(op.outputs[0]))
         for graph in model.graphs
@@ -200,6 +202,8 @@ def _remarks(model: Model, attached: Attached, start: Calibrated) -> Iterator[No
         f"{known} of {len(layers)} layers have theirs from BatchNormalization; those of all other "
         "tensors follow from these and the weights",
     )
+    if known < len(layers) / 2:
+        yield Note("statistics", "", "most layers have none: expect less than with a few samples")
     for name in attached.ambiguous:
         yield Note(
             "statistics", name, "fits several BatchNormalization layers: statistics propagated"

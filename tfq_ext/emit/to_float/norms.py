@@ -68,18 +68,17 @@ def remembered(model: Any) -> Remembered:
             norms += _norm(layer)
         bias = getattr(layer, "bias", None)
         if bias is not None and hasattr(bias, "shape") and len(bias.shape) == 1:
-            biases.append(np.asarray(bias, np.float64))
+            biases.append(_values(bias))
     return Remembered(tuple(norms), tuple(biases), bool(pixels))
 
 
 def _norm(layer: Any) -> list[Norm]:
-    mu = np.asarray(layer.moving_mean, np.float64)
-    variance = np.asarray(layer.moving_variance, np.float64)
+    mu, variance = _values(layer.moving_mean), _values(layer.moving_variance)
     if np.all(variance == 1) and not np.any(mu):
         return []
     gamma, beta = (getattr(layer, name, None) for name in ("gamma", "beta"))
-    g = np.ones_like(mu) if gamma is None else np.asarray(gamma, np.float64)
-    b = np.zeros_like(mu) if beta is None else np.asarray(beta, np.float64)
+    g = np.ones_like(mu) if gamma is None else _values(gamma)
+    b = np.zeros_like(mu) if beta is None else _values(beta)
     try:
         factor, offset = norm_map(mu, variance, float(layer.epsilon), g, b)
     except SpecError:  # a damaged variance: conversion shows what it does to the outputs
@@ -88,13 +87,19 @@ def _norm(layer: Any) -> list[Norm]:
     return [Norm(str(layer.name), b, np.abs(g), factor, offset, scale)]
 
 
+def _values(variable: Any) -> np.ndarray:
+    """A variable's values, float64; numpy asks Keras' own for an array in a way it warns of."""
+    plain = variable.numpy() if hasattr(variable, "numpy") else variable
+    return np.asarray(plain, np.float64)
+
+
 def _scales_pixels(layer: Any, kind: str) -> bool:
     """Whether a first layer brings 0..255 near to 0..1 or -1..1."""
     try:
         if kind == "Rescaling":
-            return 0.5 <= 255 * float(np.max(np.abs(np.asarray(layer.scale)))) <= NORMALIZED
+            return 0.5 <= 255 * float(np.max(np.abs(layer.scale))) <= NORMALIZED
         if kind == "Normalization":
-            mean, variance = np.asarray(layer.mean), np.asarray(layer.variance)
+            mean, variance = _values(layer.mean), _values(layer.variance)
             return bool(np.all(mean > 1) and np.all(mean < 255) and np.all(variance > 100))
     except (TypeError, ValueError, AttributeError):
         return False
