@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -209,13 +209,12 @@ def finish(
 
         return settled(calibrated, recipe, threads=threads, show_progress=show_progress)
     watch = partial(progress, enabled=show_progress)
-    ways = list(variants(calibrated, recipe, threads=threads, watch=watch))
-    if calibrated.held_back is None or len(ways) == 1:
+    judge = _judge(calibrated, recipe, threads)
+    ways = list(variants(calibrated, recipe, judge, threads=threads, watch=watch))
+    if judge is None or len(ways) == 1:
         _, start, one = ways[0]
         made = finish_one(start(), one, threads=threads, show_progress=show_progress)
         return replace(made, recipe=recipe)
-    judges = [owned(sample) for sample in calibrated.held_back]
-    reference = Reference(calibrated.pivot.model.to_bytes(), judges, threads=threads)
     results: dict[str, Result] = {}
     scores: dict[str, float] = {}
     failed: list[EmissionError] = []
@@ -225,10 +224,19 @@ def finish(
         except EmissionError as error:
             failed.append(error)
             continue
-        results[name], scores[name] = made, reference.sqnr(made.content)
+        results[name], scores[name] = made, judge(made.content)
     if not results:
         raise failed[0]
     return _winner(results, scores, recipe, failed)
+
+
+def _judge(calibrated: Calibrated, recipe: Recipe, threads: int) -> Callable[[bytes], float] | None:
+    """SQNR of a file's outputs on the held-back samples, dB; None where nothing is to compare."""
+    compares = recipe.equalize == "try" or recipe.at_least is not None
+    if calibrated.held_back is None or not compares:
+        return None
+    judges = [owned(sample) for sample in calibrated.held_back]
+    return Reference(calibrated.pivot.model.to_bytes(), judges, threads=threads).sqnr
 
 
 def _winner(

@@ -3,7 +3,7 @@
 from tfq_ext.repair.equalize.absorption import Absorbed, absorb
 from tfq_ext.repair.equalize.chains import TREATMENTS
 from tfq_ext.repair.equalize.equalization import Equalized, Link, equalize
-from tfq_ext.repair.equalize.maxima import channel_extremes, channel_maxima
+from tfq_ext.repair.equalize.maxima import channel_extremes, channel_maxima, channel_reach
 
 __all__ = [
     "TREATMENTS",
@@ -13,5 +13,6 @@ __all__ = [
     "absorb",
     "channel_extremes",
     "channel_maxima",
+    "channel_reach",
     "equalize",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from tfq_ext.samples.spec import Sample
 from tfq_ext.tflite.grids import observed
 from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import Keeper
+
+Ends = tuple[np.ndarray, np.ndarray]
+SAMPLES = 256  # of which each channel's maximum is kept
 
 
 def channel_extremes(
@@ -34,18 +37,12 @@ def channel_extremes(
     Raises:
         DataError: there was no sample, or a tensor changes its number of channels.
     """
-    keepers: dict[str, Keeper] = {}
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    content = model.to_bytes()
-    for sample in samples:
-        key = sample.signature
-        if key not in keepers:
-            keepers[key] = Keeper(model, signature=key or None, threads=threads, content=content)
-        read = keepers[key].invoke(sample.inputs)
-        for tensor in _wanted(keepers[key].graph, tensors):
-            _add(found, keepers[key].graph.name(tensor), read(tensor))
-    if not keepers:
-        raise DataError("There was no sample to take the channels' maxima from.")
+    found: dict[str, Ends] = {}
+    for name, low, high in _each(model, samples, tensors, threads):
+        if name in found:
+            before = found[name]
+            low, high = np.minimum(low, before[0]), np.maximum(high, before[1])
+        found[name] = low, high
     return found
 
 
@@ -61,20 +58,74 @@ def channel_maxima(
     return {name: np.maximum(-low, high) for name, (low, high) in found.items()}
 
 
+def channel_reach(
+    model: Model,
+    samples: Iterable[Sample],
+    tensors: Sequence[str] | None = None,
+    *,
+    usual: float = 0.9,
+    threads: int = 2,
+) -> dict[str, np.ndarray]:
+    """How far each channel may go on new samples; arguments else as for `channel_extremes`.
+
+    As much beyond its greatest value as that is beyond the usual one of a sample: max^2 / u, u the
+    quantile `usual` of the samples' maxima, but not beyond the tensor's greatest value. So channels
+    that fire in a few samples only count among the greatest, those that never do have 0. At 1 it
+    is the maximum.
+
+    Args:
+        usual: 0 to 1. At most SAMPLES samples tell what is usual, all tell the maximum.
+    """
+    rows: dict[str, list[np.ndarray]] = {}
+    greatest: dict[str, np.ndarray] = {}
+    for name, low, high in _each(model, samples, tensors, threads):
+        here = np.maximum(-low, high)
+        greatest[name] = np.maximum(greatest.get(name, here), here)
+        if len(seen := rows.setdefault(name, [])) < SAMPLES:
+            seen.append(here)
+    return {name: _reach(np.stack(rows[name]), top, usual) for name, top in greatest.items()}
+
+
+def _reach(maxima: np.ndarray, top: np.ndarray, usual: float) -> np.ndarray:
+    level = np.quantile(maxima, usual, axis=0) if usual < 1 else top
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        beyond = np.where(top > 0, np.square(top, dtype=np.float64) / level, 0.0)
+    return np.minimum(beyond, top.max(initial=0.0))
+
+
+def _each(
+    model: Model, samples: Iterable[Sample], tensors: Sequence[str] | None, threads: int
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(tensor, least, greatest value of each channel) of every sample, one after the other."""
+    keepers: dict[str, Keeper] = {}
+    widths: dict[str, int] = {}
+    content = model.to_bytes()
+    for sample in samples:
+        key = sample.signature
+        if key not in keepers:
+            keepers[key] = Keeper(model, signature=key or None, threads=threads, content=content)
+        graph, read = keepers[key].graph, keepers[key].invoke(sample.inputs)
+        for tensor in _wanted(graph, tensors):
+            name, ends = graph.name(tensor), _ends(read(tensor))
+            if ends is None:
+                continue
+            width = len(ends[0])
+            if (before := widths.setdefault(name, width)) != width:
+                raise DataError(f"{name} has {width} channels here and {before} before.")
+            yield name, *ends
+    if not keepers:
+        raise DataError("There was no sample to take the channels' maxima from.")
+
+
+def _ends(values: np.ndarray) -> Ends | None:
+    """Least and greatest of each channel; None where there are no values."""
+    if not values.size:
+        return None
+    rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+    return rows.min(axis=0), rows.max(axis=0)
+
+
 def _wanted(graph: Graph, tensors: Sequence[str] | None) -> list[int]:
     if tensors is None:
         return observed(graph)
     return [graph.by_name[name] for name in tensors if name in graph.by_name]
-
-
-def _add(found: dict[str, tuple[np.ndarray, np.ndarray]], name: str, values: np.ndarray) -> None:
-    if not values.size:
-        return
-    rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
-    low, high = rows.min(axis=0), rows.max(axis=0)
-    if name in found:
-        before = found[name]
-        if len(low) != len(before[0]):
-            raise DataError(f"{name} has {len(low)} channels here and {len(before[0])} before.")
-        low, high = np.minimum(low, before[0]), np.maximum(high, before[1])
-    found[name] = low, high
