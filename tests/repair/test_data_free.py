@@ -21,7 +21,7 @@ from tfq_ext.repair.beliefs import ALPHA, Belief, attach_norms, corrected_biases
 from tfq_ext.repair.data_free import believed
 from tfq_ext.repair.layerwise import with_codes, with_constants
 from tfq_ext.repair.planning import op_choices
-from tfq_ext.repair.variants import equalized_unseen, following
+from tfq_ext.repair.scaled import equalized_unseen, following
 from tfq_ext.repair.weights import choose_weights, layers
 
 FREE = load_recipe("data-free")
