@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from planned_files import planned, seen
 from small_nets import images, residual
 
 from tfq_ext.cli import main
@@ -39,7 +40,6 @@ def test_a_missing_model_is_one_sentence_and_exit_code_2(folder):
 
 
 def test_an_integer_file_alone_is_told_what_is_missing(folder, tmp_path):
-    from test_audit import planned, seen
 
     from tfq_ext.emit.emitters import emit
 

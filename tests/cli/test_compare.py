@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from planned_files import integer
 from small_nets import images, residual
 
 from tfq_ext.cli import main
@@ -16,8 +17,6 @@ from tfq_ext.validation.comparison.labels import LONGEST, printable
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from test_comparison_match import integer
-
     path = tmp_path_factory.mktemp("compare")
     model = residual()
     (path / "float.tflite").write_bytes(model.to_bytes())

@@ -8,11 +8,10 @@ import math
 
 import numpy as np
 import pytest
-from one_op import Net, X, f32
-from small_nets import conv_options, images, residual
+from planned_files import concat, planned, seen
+from small_nets import images, residual
 
 from tfq_ext.emit.emitters import emit
-from tfq_ext.emit.plan import Plan
 from tfq_ext.errors import DataError, ModelError, RecipeError
 from tfq_ext.recipe import load_recipe
 from tfq_ext.repair.audit import Audit, audit, waterfall
@@ -22,46 +21,10 @@ from tfq_ext.repair.audit.recorded import explain
 from tfq_ext.repair.audit.stored import facts, integer_file, plan_of
 from tfq_ext.repair.audit.tensors import compare, shared_grids_of, true_ranges
 from tfq_ext.repair.audit.values import Step, TensorRow, Variant, Waterfall
-from tfq_ext.repair.observe import observe
-from tfq_ext.repair.planning import make_plan, op_choices
-from tfq_ext.repair.ranges import choose_ranges
-from tfq_ext.repair.weights import choose_weights, layers
 from tfq_ext.report.audit_text import to_text
-from tfq_ext.samples import open_samples
 from tfq_ext.spec import INT8_ACTIVATION, QParams, Range
-from tfq_ext.tflite.inputs import input_specs
 from tfq_ext.tflite.read import Model
 from tfq_ext.tflite.run import Keeper
-
-MINMAX = load_recipe("int8-minmax")
-
-
-def concat(gain: float = 10.0) -> Model:
-    """Two convolutions, one `gain` times the other, concatenated, then a third."""
-    net = Net()
-    net.input("image", X((1, 8, 8, 3), -1.0, 1.0))
-    net.const("w1", f32(4, 3, 3, 3) * gain), net.const("b1", f32(4))
-    net.const("w2", f32(4, 3, 3, 3, seed=2)), net.const("b2", f32(4))
-    net.op("CONV_2D", "loud", "image", "w1", "b1", options=conv_options(), version=1)
-    net.op("CONV_2D", "quiet", "image", "w2", "b2", options=conv_options(), version=1)
-    net.op("CONCATENATION", "both", "loud", "quiet", options=("ConcatenationOptions", {"axis": 3}))
-    heavy = f32(4, 3, 3, 8, seed=3) * np.float32([0.1] * 4 + [1.0] * 4)  # quiet ones matter too
-    net.const("w3", heavy), net.const("b3", f32(4))
-    net.op("CONV_2D", "out", "both", "w3", "b3", options=conv_options(), version=1)
-    return net.done("out")
-
-
-def seen(model: Model, n: int = 8):
-    samples = list(open_samples(images(n), input_specs(model)))
-    return samples, observe(model, samples)
-
-
-def planned(model: Model, stats) -> tuple[list, Plan]:
-    choices = op_choices(model, MINMAX)
-    ranges, _ = choose_ranges(model, stats, MINMAX)
-    by_name = {name: row.range for row in ranges for name in row.tensors}
-    weights = choose_weights(layers(model, choices.ops), by_name, MINMAX)
-    return ranges, make_plan(model, MINMAX, choices, ranges, weights)
 
 
 def blank(**fields) -> Audit:

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from planned_files import concat, planned, seen
 from small_nets import images, residual
-from test_audit import concat, planned, seen
 
 import tfq_ext
 from tfq_ext import demo

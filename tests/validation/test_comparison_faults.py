@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from planned_files import integer
 from small_nets import images, residual
-from test_comparison_match import integer
 
 from tfq_ext.cli.options import parse_settings
 from tfq_ext.errors import TfqError

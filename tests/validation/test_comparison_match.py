@@ -5,35 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from one_op import Net, X, f32
+from planned_files import integer
 from small_nets import RELU6, conv_options, images, residual
 
-from tfq_ext.emit.emitters import emit
-from tfq_ext.emit.plan import Plan
 from tfq_ext.errors import DataError, ModelError
-from tfq_ext.recipe import load_recipe
-from tfq_ext.repair.observe import observe
-from tfq_ext.repair.planning import make_plan, op_choices
-from tfq_ext.repair.ranges import choose_ranges
-from tfq_ext.repair.weights import choose_weights, layers
-from tfq_ext.samples import open_samples
-from tfq_ext.tflite.inputs import input_specs
 from tfq_ext.tflite.read import Model
 from tfq_ext.validation.comparison import compare
 from tfq_ext.validation.comparison.scene import Scene
-
-MINMAX = load_recipe("int8-minmax")
-
-
-def integer(model: Model, recipe=MINMAX, data=None, emitter: str = "patched") -> Model:
-    """The model quantized without TensorFlow."""
-    data = images(16) if data is None else data
-    stats = observe(model, list(open_samples(data, input_specs(model))))
-    choices = op_choices(model, recipe)
-    ranges, _ = choose_ranges(model, stats, recipe)
-    by_name = {name: row.range for row in ranges for name in row.tensors}
-    weights = choose_weights(layers(model, choices.ops), by_name, recipe)
-    plan: Plan = make_plan(model, recipe, choices, ranges, weights)
-    return Model.parse(emit(emitter, model, plan).content)
 
 
 def renamed(model: Model) -> Model:

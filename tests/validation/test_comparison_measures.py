@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 from one_op import Net, X, add_signature, f32, weights_of
+from planned_files import integer
 from small_nets import conv_options, images, residual
-from test_comparison_match import integer
 from tiny_models import Builder, dense_model, quantized_io_model, rnn_model, two_signatures
 
 from tfq_ext.emit.emitters import emit
