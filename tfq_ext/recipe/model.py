@@ -67,9 +67,10 @@ class Recipe(RecipeModel):
         relu6: "relu" replaces ReLU6 by ReLU, which changes the float model.
         statistics: where activation ranges come from: "samples", or "norms", the
             BatchNormalization layers of a Keras model, without data.
-        bias: "match" corrects biases so that each channel's mean is the float network's, layer by
-            layer after the activation; "analytic" takes off what rounded weights add on average,
-            from BatchNormalization statistics where there are some.
+        bias: "analytic" takes off what rounded weights add on average, the means of their inputs
+            from samples or from BatchNormalization; weights that were rounded on data need it
+            not. "match" makes each channel's mean after the activation the float network's, layer
+            by layer.
         equalize: scale channels between layers so that they use their grids alike; "try" makes
             the file both ways and keeps the one that is nearer to float on held-back samples.
         absorb: with `equalize` and statistics "norms": what a channel hardly ever goes below moves
@@ -94,7 +95,7 @@ class Recipe(RecipeModel):
     output_type: IoType = "float32"
     relu6: Literal["keep", "relu"] = "keep"
     statistics: Literal["samples", "norms"] = "samples"
-    bias: Literal["keep", "match", "analytic"] = "keep"
+    bias: Literal["keep", "match", "analytic"] = "analytic"
     equalize: Literal["off", "on", "try"] = "off"
     absorb: StrictBool = False
     at_least: StrictStr | None = None

@@ -54,11 +54,11 @@ PRESETS: Table[Preset] = Table(
         ),
         "int4-nearest": Preset(
             "4-bit weights to the nearest code: for comparison.",
-            Recipe(weights=WeightGrid(bits=4, scale="mse")),
+            Recipe(weights=WeightGrid(bits=4, scale="mse"), bias="keep"),
         ),
         "data-free": Preset(
             "int8 from a Keras model's BatchNormalization statistics. Needs no data. Seconds.",
-            Recipe(statistics="norms", calibrator="minmax", bias="analytic"),
+            Recipe(statistics="norms", calibrator="minmax"),
         ),
         "fp16": Preset(
             "float16 weights, float arithmetic: half the bytes of float32. Needs no data.",
@@ -74,7 +74,7 @@ PRESETS: Table[Preset] = Table(
         ),
         "int8-minmax": Preset(
             "int8 with exact min/max ranges, no clipping: for comparison.",
-            Recipe(calibrator="minmax", output_calibrator="minmax"),
+            Recipe(calibrator="minmax", output_calibrator="minmax", bias="keep"),
         ),
         "int8-per-tensor": Preset(
             "int8 with one scale per weight tensor: for comparison, and for old accelerators.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -124,11 +125,18 @@ def _biases(
     weights: Mapping[str, WeightChoice],
 ) -> tuple[dict[str, np.ndarray], tuple[Note, ...]]:
     """Corrected biases by constant, and what is to be said of those that stay."""
-    if recipe.bias != "analytic" or calibrated.trained is not None:
+    unasked = recipe.bias != "analytic" or not recipe.needs_ranges
+    if unasked or calibrated.trained is not None:
         return rebuilt.biases, ()
-    found, left = corrected_biases(weights, believed(calibrated))
-    said = f"{len(found)} of {len(weights)} biases corrected for the mean of the rounded weights"
-    return found, tuple(Note("bias", "", sentence) for sentence in (said, *left))
+    # A rounding on data has paid back what it shifts: on MobileNetV2 GPTQ would lose 1.2 dB.
+    plain = {name: w for name, w in weights.items() if name not in rebuilt.weights}
+    if not plain:
+        return rebuilt.biases, ()
+    found, left = corrected_biases(plain, believed(calibrated))
+    said = f"{len(found)} of {len(plain)} biases corrected for the mean of the rounded weights"
+    reasons = Counter(left.values())
+    more = [f"{n} not: {reason}" for reason, n in reasons.most_common()]
+    return rebuilt.biases | found, (Note("bias", "", "; ".join([said, *more])),)
 
 
 def _ranges(

@@ -15,12 +15,13 @@ import numpy as np
 
 from tfq_ext.repair.beliefs.propagation import Beliefs
 from tfq_ext.repair.beliefs.rules import carried
+from tfq_ext.repair.equalize.layout import LAYOUTS
 from tfq_ext.repair.weights import Layer, WeightChoice
 
 
 def corrected_biases(
     weights: Mapping[str, WeightChoice], beliefs: Beliefs
-) -> tuple[dict[str, np.ndarray], list[str]]:
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Biases of all layers whose inputs are known.
 
     Args:
@@ -28,15 +29,15 @@ def corrected_biases(
         beliefs: of every layer's input, before rounding.
 
     Returns:
-        (bias constant -> corrected values, float32[C]; one sentence for each layer left alone).
+        (bias constant -> corrected values, float32[C]; output of a layer left alone -> why).
     """
     biases: dict[str, np.ndarray] = {}
-    left = []
+    left: dict[str, str] = {}
     for choice in weights.values():
         layer = choice.layer
         reason = _obstacle(layer, beliefs)
         if reason:
-            left.append(f"{layer.output}: bias not corrected, {reason}")
+            left[layer.output] = reason
             continue
         graph, op, fact = layer.graph, layer.op, layer.fact
         assert fact.bias is not None
@@ -63,11 +64,13 @@ def _input(layer: Layer) -> str:
 def _obstacle(layer: Layer, beliefs: Beliefs) -> str:
     """Why a layer's bias stays; "" if it can be corrected."""
     graph, op, position = layer.graph, layer.op, layer.fact.bias
+    if layer.code not in LAYOUTS:
+        return f"{layer.code} has no rule"
     if position is None or len(op.inputs) <= position or op.inputs[position] < 0:
         return "the layer has none"
     bias = int(op.inputs[position])
     if graph.constant(bias) is None or len(graph.consumers.get(bias, ())) != 1:
         return "it is shared or computed"
     if _input(layer) not in beliefs.tensors:
-        return f"nothing is known of its input ({beliefs.unknown.get(_input(layer), 'unknown')})"
+        return beliefs.unknown.get(_input(layer), "nothing is known of its input")
     return ""
