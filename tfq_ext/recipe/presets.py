@@ -40,7 +40,7 @@ PRESETS: Table[Preset] = Table(
         ),
         "int4": Preset(
             "4-bit weights by GPTQ, biases matched: half of int8's bytes, slower on CPU. Minutes.",
-            Recipe(weights=GPTQ_4, bias="match", equalize="try", at_least="int4-fast"),
+            Recipe(weights=GPTQ_4, bias="match", at_least="int4-fast"),
         ),
         "int4-fast": Preset(
             "The same without judging ranges by the error they cause.",
