@@ -246,9 +246,11 @@ def _winner(
     failed: Sequence[EmissionError],
 ) -> Result:
     """The result nearest to float, with the scores of all in its account."""
-    best = results[max(scores, key=lambda name: scores[name])]
+    name = max(scores, key=lambda each: scores[each])
+    best = results[name]
     notes = [Note("variant", "", f"one way gave no file: {error}") for error in failed]
-    tried = {**best.account.end_to_end, **scores}
+    others = {each: score for each, score in scores.items() if each != name}
+    tried = {**others, **best.account.end_to_end, name: scores[name]}  # the file's comes last
     account = replace(best.account, end_to_end=tried, notes=(*best.account.notes, *notes))
     return replace(best, recipe=recipe, account=account)
 

@@ -44,7 +44,8 @@ def variants(
     elif wanted == "try" and judge is not None:
         for style in STYLES:
             way = equalized(calibrated, style, threads=threads, watch=watch)
-            ways[f"equalized {style}"] = way
+            if way is not calibrated:
+                ways[f"equalized {style}"] = way
         ways = {name: ways[name] for name in promising(ways, plain, judge)}
     for name, way in ways.items():
         yield name, lambda way=way: way, plain  # type: ignore[misc]
