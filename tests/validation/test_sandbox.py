@@ -361,3 +361,22 @@ def test_limits_that_cannot_be(wrong):
 def test_no_limits_at_all():
     with Child(Limits(memory_bytes=None, seconds=None)) as child:
         assert child.call(ROUND, 0.5) == 1
+
+
+def test_threads_that_close_at_once_close_once(monkeypatch):
+    child = Child(QUICK)
+    life, real, closed = child._process._life, os.close, []
+
+    def slow(number):
+        if number == life:
+            closed.append(number)
+            time.sleep(0.1)  # long enough for another thread to come by
+        real(number)
+
+    monkeypatch.setattr(os, "close", slow)
+    threads = [threading.Thread(target=child.close) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert closed == [life]

@@ -45,6 +45,7 @@ class Process:
                 theirs.close()
                 os.close(life)
         self._swept = False
+        self._once = threading.Lock()
         self._tail = bytearray()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -105,7 +106,7 @@ class Process:
             os.killpg(self._popen.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go of everything; kills what still runs. May be called twice."""
+        """Let go of everything; kills what still runs. Any thread may call it, and again."""
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
         self.kill()
@@ -114,9 +115,10 @@ class Process:
         self._listener.join(1.0)
         if self._popen.stdout is not None and not self._listener.is_alive():
             self._popen.stdout.close()
-        if self._life >= 0:
-            os.close(self._life)
-            self._life = -1
+        with self._once:  # a number that was closed twice might be another file's by then
+            life, self._life = self._life, -1
+        if life >= 0:
+            os.close(life)
 
     def ending(self, limits: Limits) -> tuple[str, str]:
         """(kind, how) of a child whose socket has closed; `limits.KINDS`."""
