@@ -15,7 +15,7 @@ from tfq_ext.emit.emitters import emit
 from tfq_ext.recipe import load_recipe
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import make_plan, op_choices
-from tfq_ext.repair.ranges import choose_ranges
+from tfq_ext.repair.ranges import by_name, choose_ranges
 from tfq_ext.repair.weights import choose_weights, layers
 from tfq_ext.samples import open_samples
 from tfq_ext.tflite.inputs import input_specs
@@ -35,8 +35,7 @@ def small(recipe: str = "float") -> bytes:
     stats = observe(model, list(open_samples(images(4), input_specs(model))))
     choices = op_choices(model, grid)
     ranges, _ = choose_ranges(model, stats, grid)
-    by_name = {name: row.range for row in ranges for name in row.tensors}
-    weights = choose_weights(layers(model, choices.ops), by_name, grid)
+    weights = choose_weights(layers(model, choices.ops), by_name(ranges), grid)
     return emit("patched", model, make_plan(model, grid, choices, ranges, weights)).content
 
 

@@ -11,7 +11,7 @@ from tfq_ext.emit.plan import Plan
 from tfq_ext.recipe import load_recipe
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import make_plan, op_choices
-from tfq_ext.repair.ranges import choose_ranges
+from tfq_ext.repair.ranges import by_name, choose_ranges
 from tfq_ext.repair.weights import choose_weights, layers
 from tfq_ext.samples import open_samples
 from tfq_ext.tflite.inputs import input_specs
@@ -45,8 +45,7 @@ def planned(model: Model, stats, recipe=MINMAX) -> tuple[list, Plan]:
     """Ranges, and the plan that they make."""
     choices = op_choices(model, recipe)
     ranges, _ = choose_ranges(model, stats, recipe)
-    by_name = {name: row.range for row in ranges for name in row.tensors}
-    weights = choose_weights(layers(model, choices.ops), by_name, recipe)
+    weights = choose_weights(layers(model, choices.ops), by_name(ranges), recipe)
     return ranges, make_plan(model, recipe, choices, ranges, weights)
 
 

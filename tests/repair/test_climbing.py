@@ -4,8 +4,8 @@ import pytest
 from equalize_nets import trunk
 from small_nets import residual
 
-from tfq_ext.repair.climbing import Search, by_name, summed
-from tfq_ext.repair.ranges import RangeChoice
+from tfq_ext.repair.climbing import Search, summed
+from tfq_ext.repair.ranges import RangeChoice, by_name
 from tfq_ext.spec import NO_RANGE, Range
 
 

@@ -20,7 +20,7 @@ from tfq_ext.repair.data_free import believed
 from tfq_ext.repair.layerwise import with_codes, with_constants
 from tfq_ext.repair.planning import Choices, make_plan
 from tfq_ext.repair.polish import JUDGES, polish
-from tfq_ext.repair.ranges import RangeChoice, choose_ranges
+from tfq_ext.repair.ranges import RangeChoice, by_name, choose_ranges
 from tfq_ext.repair.rebuild import Rebuilt, rebuilder, wants_rebuild
 from tfq_ext.repair.trained import Trained, is_operand
 from tfq_ext.repair.walks import Rebuild
@@ -97,11 +97,11 @@ def choose(
     ranges, used = _ranges(calibrated, recipe, choices, rows, rebuilt, judges, threads, watch)
     if recipe.needs_ranges:
         ranges += trained.rows(model, ranges)
-    by_name = {name: row.range for row in ranges for name in row.tensors}
+    chosen = by_name(ranges)
     codes = trained.weights
-    done = {name: refloored(choice, by_name) for name, choice in rebuilt.weights.items()}
+    done = {name: refloored(choice, chosen) for name, choice in rebuilt.weights.items()}
     rest = [row for row in rows if row.weight not in done]
-    weights = {} if recipe.mode == "fp16" else choose_weights(rest, by_name, recipe, codes) | done
+    weights = {} if recipe.mode == "fp16" else choose_weights(rest, chosen, recipe, codes) | done
     plan = _planned(calibrated, recipe, choices, ranges, weights)
     biases, notes = _biases(calibrated, recipe, rebuilt, weights)
     repaired = with_constants(model, biases) if biases else model
@@ -112,8 +112,8 @@ def choose(
     final = polish(
         model, plan, ranges, judges, more=more, repaired=repaired, threads=threads, watch=watch
     )
-    by_name = {name: row.range for row in final.ranges for name in row.tensors}
-    weights = {n: w if n in codes else refloored(w, by_name) for n, w in weights.items()}
+    chosen = by_name(final.ranges)
+    weights = {n: w if n in codes else refloored(w, chosen) for n, w in weights.items()}
     plan = _planned(calibrated, recipe, choices, final.ranges, weights)
     return Draft(repaired, plan, final.ranges, weights, final.tried, used, notes)
 

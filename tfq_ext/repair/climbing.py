@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tfq_ext.repair.prefix import best_neighbour
-from tfq_ext.repair.ranges import RangeChoice
+from tfq_ext.repair.ranges import RangeChoice, by_name
 from tfq_ext.spec import Range
 from tfq_ext.tflite.read import Model
 
@@ -85,8 +85,3 @@ def _others(row: RangeChoice) -> list[tuple[str, Range]]:
     ]
     pairs = [*row.candidates.items(), *near]
     return [(name, r) for name, r in pairs if r != row.range]
-
-
-def by_name(rows: Iterable[RangeChoice]) -> dict[str, Range]:
-    """Tensor name -> range."""
-    return {name: row.range for row in rows for name in row.tensors}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tfq_ext.emit.plan import Plan
 from tfq_ext.recipe import OpChoice, Recipe
 from tfq_ext.repair.ends import ends
-from tfq_ext.repair.ranges import RangeChoice
+from tfq_ext.repair.ranges import RangeChoice, by_name
 from tfq_ext.repair.weights import WeightChoice
 from tfq_ext.tflite.facts import FLOAT_ONLY
 from tfq_ext.tflite.grids import float_activations
@@ -68,7 +68,7 @@ def make_plan(
 
     An output that the recipe keeps float gets no range, so that its op stays float.
     """
-    by_name = {name: row.range for row in ranges for name in row.tensors}
+    chosen = by_name(ranges)
     codes = choices.codes.items()
     keep = {name: FLOAT_ONLY[code] for name, code in codes if code in FLOAT_ONLY}
     keep |= choices.keep_float
@@ -77,10 +77,10 @@ def make_plan(
             outputs = set(graph.outputs) & set(float_activations(graph))
             names = {graph.name(t) for t in outputs}
             keep |= dict.fromkeys(names, "the recipe keeps the outputs float")
-            by_name = {n: r for n, r in by_name.items() if n not in names}
+            chosen = {n: r for n, r in chosen.items() if n not in names}
     kept = {w.layer.weight for w in (weights or {}).values() if w.layer.output in keep}
     return Plan(
-        ranges=by_name,
+        ranges=chosen,
         weights={name: w.codes for name, w in (weights or {}).items() if name not in kept},
         keep_float=keep,
         int16=choices.int16,

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from tfq_ext.emit.emitters import emit, emitter_for
 from tfq_ext.emit.plan import Plan
-from tfq_ext.repair.climbing import Search, by_name, summed
-from tfq_ext.repair.ranges import RangeChoice
+from tfq_ext.repair.climbing import Search, summed
+from tfq_ext.repair.ranges import RangeChoice, by_name
 from tfq_ext.repair.reference import Reference
 from tfq_ext.repair.watch import Watch, unwatched
 from tfq_ext.samples.spec import Sample

@@ -75,6 +75,11 @@ class Release:
     share: float
 
 
+def by_name(rows: Iterable[RangeChoice]) -> dict[str, Range]:
+    """Tensor name -> range."""
+    return {name: row.range for row in rows for name in row.tensors}
+
+
 def choose_ranges(
     pivot: Model,
     stats: Stats,

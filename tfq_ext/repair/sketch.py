@@ -8,7 +8,7 @@ from tfq_ext.emit.emitters import emit
 from tfq_ext.emit.plan import Plan
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.calibrated import Calibrated
-from tfq_ext.repair.ranges import choose_ranges
+from tfq_ext.repair.ranges import by_name, choose_ranges
 
 CLOSE = 0.25  # dB; what is nearer than that to the best is worth a real file
 
@@ -23,7 +23,7 @@ def sketch(calibrated: Calibrated, recipe: Recipe) -> bytes:
     model = calibrated.pivot.model
     quick = recipe.changed(calibrator="percentile:99.99", output_calibrator="mse")
     rows, _ = choose_ranges(model, calibrated.stats, quick, fixed=calibrated.fixed)
-    plan = Plan(ranges={name: row.range for row in rows for name in row.tensors})
+    plan = Plan(ranges=by_name(rows))
     return emit("simulate", model, plan, activation=recipe.activations.spec).content
 
 

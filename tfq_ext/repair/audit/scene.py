@@ -12,7 +12,7 @@ from tfq_ext.errors import DataError
 from tfq_ext.pipeline import Calibrated, calibrate
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.planning import make_plan, op_choices
-from tfq_ext.repair.ranges import RangeChoice, choose_ranges
+from tfq_ext.repair.ranges import RangeChoice, by_name, choose_ranges
 from tfq_ext.repair.weights import choose_weights, layers
 from tfq_ext.samples import Preprocess, Samples, open_samples
 from tfq_ext.tflite.inputs import input_specs
@@ -119,6 +119,5 @@ def _exact(base: Calibrated, stats: Stats, recipe: Recipe) -> tuple[Sequence[Ran
     minmax = recipe.changed(calibrator="minmax", output_calibrator="minmax")
     choices = op_choices(model, minmax)
     ranges, _ = choose_ranges(model, stats, minmax, fixed=base.fixed)
-    by_name = {name: row.range for row in ranges for name in row.tensors}
-    weights = choose_weights(layers(model, choices.ops), by_name, minmax)
+    weights = choose_weights(layers(model, choices.ops), by_name(ranges), minmax)
     return ranges, make_plan(model, minmax, choices, ranges, weights)
