@@ -22,6 +22,7 @@ from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.repair.choosing import choose
 from tfq_ext.repair.contradiction import contradiction
 from tfq_ext.repair.data_free import InputRange, given_ranges, without_data
+from tfq_ext.repair.distill import distilled
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.planning import op_choices
 from tfq_ext.repair.ranges import releases
@@ -266,6 +267,7 @@ def finish_one(
     model = calibrated.pivot.model
     choices = op_choices(model, recipe)
     draft = choose(calibrated, recipe, choices, threads, show_progress)
+    draft = distilled(draft, calibrated, recipe, choices, threads, show_progress)
     name = emitter_for(recipe.mode, draft.plan)
     options = {"activation": recipe.activations.spec} if name == "simulate" else {}
     emitted = emit(name, draft.model, draft.plan, **options)

@@ -58,7 +58,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "PIL": ("samples",),
     "click": ("cli",),
     "rich": ("cli", "report", "samples"),  # samples: the progress bar
-    "tensorflow": ("rewrite", "qat", "emit", "converter", "repair.audit"),
+    "tensorflow": ("rewrite", "qat", "emit", "converter", "repair.audit", "repair.distill"),
     "keras": ("rewrite", "qat", "emit", "converter"),
     "tf_keras": ("qat", "emit"),
     "tensorflow_model_optimization": ("qat",),

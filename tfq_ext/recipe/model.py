@@ -73,6 +73,8 @@ class Recipe(RecipeModel):
             by layer.
         equalize: scale channels between layers so that they use their grids alike; "try" makes
             the file both ways and keeps the one that is nearer to float on held-back samples.
+        distill: passes over the samples in which the scales and biases of all layers are learned
+            together, the float network being the teacher; needs TensorFlow. Kept if it helps.
         absorb: with `equalize` and statistics "norms": what a channel hardly ever goes below moves
             into the biases of its readers.
         at_least: name of a preset that is made as well, and kept if it is nearer to float there.
@@ -97,6 +99,7 @@ class Recipe(RecipeModel):
     statistics: Literal["samples", "norms"] = "samples"
     bias: Literal["keep", "match", "analytic"] = "analytic"
     equalize: Literal["off", "on", "try"] = "off"
+    distill: Annotated[StrictInt, Field(ge=0)] = 0
     absorb: StrictBool = False
     at_least: StrictStr | None = None
     search: Search | None = None

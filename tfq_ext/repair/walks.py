@@ -68,10 +68,10 @@ class Walks:
         trials: Mapping[int, Trial | None],
         before: Rebuilder | None,
     ) -> Iterable[tuple[Trial, str, Range, float]]:
-        judges = list(islice(_feeds(self.pivot, graph, self.held_back), judges_that_fit(graph)))
+        judges = list(islice(feeds_of(self.pivot, graph, self.held_back), judges_that_fit(graph)))
         feeds = judges
         if self.rebuild and before:
-            more = _feeds(self.pivot, graph, self.rebuild.samples)
+            more = feeds_of(self.pivot, graph, self.rebuild.samples)
             room = judges_that_fit(graph, REBUILD_BYTES) - len(judges)
             feeds = [*judges, *islice(more, max(room, 0))]
         if not feeds:
@@ -104,7 +104,7 @@ def _decided(draft: Draft) -> Iterator[tuple[int, QParams]]:
     return ((t, grid) for t in draft.grid.tensors)
 
 
-def _feeds(pivot: Model, graph: Graph, samples: Iterable[Sample]) -> Iterator[Values]:
+def feeds_of(pivot: Model, graph: Graph, samples: Iterable[Sample]) -> Iterator[Values]:
     """The subgraph's inputs, one mapping a sample; copies, for samples may share their memory."""
     for sample in samples:
         if pivot.graph_of(sample.signature or None) is graph:
