@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tfq_ext._optional import need
+from tfq_ext.errors import TfqError
 
 Inputs = Mapping[str, np.ndarray]  # one sample, with the batch axis
 
@@ -201,3 +202,17 @@ def write_json(path: Path | None, content: object) -> None:
     if path is not None:
         path.write_text(json.dumps(content, indent=2) + "\n")
         print(f"Written to {path}.", file=sys.stderr)
+
+
+def run(main: Callable[[], int], *foreseen: type[Exception]) -> NoReturn:
+    """End the process with `main`'s code, or with one sentence where it raises what was foreseen.
+
+    Args:
+        main: the tool.
+        foreseen: errors that are answers, beside our own.
+    """
+    told: tuple[type[Exception], ...] = (TfqError, *foreseen)
+    try:
+        sys.exit(main())
+    except told as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -25,14 +25,13 @@ distance from float: then the choice of samples matters less than rounding.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from _bench import busy, litert_quantizer, table, write_json
+from _bench import busy, litert_quantizer, run, table, write_json
 from _bench_files import (
     FLOAT,
     Contender,
@@ -53,7 +52,6 @@ from _bench_images import add_options
 
 from tfq_ext._optional import need
 from tfq_ext._table import Table
-from tfq_ext.errors import TfqError
 
 Maker = Callable[[Job], bytes]
 
@@ -181,7 +179,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except TfqError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    run(main)

@@ -21,7 +21,6 @@ more than those that leave cores idle.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -31,13 +30,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from _bench import Child, Stamped, busy, litert_quantizer, memory_mb, table, write_json
+from _bench import Child, Stamped, busy, litert_quantizer, memory_mb, run, table, write_json
 
 from tfq_ext import demo
 from tfq_ext._optional import need
 from tfq_ext._table import Table
 from tfq_ext.emit.to_float import to_float
-from tfq_ext.errors import TfqError
 from tfq_ext.repair.observe import observe
 from tfq_ext.samples import InputSpec, Preprocess, Sample, open_samples, progress
 from tfq_ext.tflite.inputs import input_specs
@@ -294,7 +292,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except TfqError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    run(main)

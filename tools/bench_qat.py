@@ -36,12 +36,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from _bench import run
 from _qat_plan import EXPERIMENTS, QUICK, Settings, runs
 from _qat_queue import Job, train_all
 
 from tfq_ext._optional import need
 from tfq_ext._table import Table
-from tfq_ext.errors import TfqError
 
 
 def _part(module: str) -> Callable[[Job], list[str]]:
@@ -127,7 +127,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except TfqError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    run(main)

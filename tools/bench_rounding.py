@@ -26,13 +26,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from _bench import busy, table, write_json
+from _bench import busy, run, table, write_json
 from _bench_files import (
     FLOAT,
     Contender,
@@ -50,7 +49,6 @@ from _bench_images import add_options
 from _bench_litert import ALGORITHMS, by_algorithm, reach
 
 from tfq_ext._table import Table
-from tfq_ext.errors import TfqError
 from tfq_ext.recipe import PRESETS
 from tfq_ext.rounding import parse_rounder
 
@@ -187,7 +185,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except TfqError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    run(main)

@@ -14,18 +14,16 @@ Parts are rows of PARTS, each a module of its own beside this file.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
-from _bench import busy, table, write_json
+from _bench import busy, run, table, write_json
 from _bench_part import Part
 
 from tfq_ext import demo
-from tfq_ext.errors import TfqError
 
 # name -> module with `run(args) -> Part`; args are those of parse() below, model as a .tflite.
 PARTS: dict[str, str] = {
@@ -88,7 +86,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (TfqError, RuntimeError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+    run(main, RuntimeError)

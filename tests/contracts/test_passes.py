@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from one_op import EXAMPLES, Example, Net, X, build, f32, run, samples
+from one_op import EXAMPLES, Example, Net, X, build, f32, options_of, run, samples
 
 from tfq_ext.emit.patched.kernels import KERNELS
-from tfq_ext.tflite import passes
+from tfq_ext.tflite import passes, patch
+from tfq_ext.tflite.facts import OP_CODES
 from tfq_ext.tflite.passes import PASSES
 from tfq_ext.tflite.read import Model
 
@@ -38,8 +39,19 @@ def _masked() -> Model:
     return net.done("sum")
 
 
+def _unread() -> Model:
+    """x -> out, and beside it a chain of two ops that ends nowhere."""
+    net = Net()
+    net.input("x", X((2, 8)))
+    net.op("RELU", "dead", "x")
+    net.op("ABS", "deader", "dead")
+    net.op("LOGISTIC", "out", "x")
+    return net.done("out")
+
+
 # One model per pass that the pass must touch.
 MODELS: dict[str, list[Model]] = {
+    "drop_unread": [_unread()],
     "neg_to_mul": [build("NEG", Example((X((2, 8)),), ("NegOptions", {})))],
     "div_to_mul": [
         build("DIV", Example((X((2, 8)), np.float32([0.3, -7, 1, 2, 3, 4, 5, 6])), _o))
@@ -135,6 +147,25 @@ def test_a_model_without_the_op_is_left_as_it_is():
     after, done = passes.apply(model, PASSES)
     assert done == {}
     assert after.to_bytes() == model.to_bytes()
+
+
+def test_an_op_that_nobody_reads_stays_if_it_may_do_more():
+    """A custom op may write a log; an op with one result that is read is needed as it is."""
+    net = Net()
+    net.input("x", X((2, 8)))
+    net.op("RELU", "y", "x")
+    made = [patch.add_tensor(net.graph, name, "float32", (2, 4)) for name in ("left", "right")]
+    axis = patch.add_tensor(net.graph, "axis", "int32", (), values=np.int32(1).reshape(()))
+    options = options_of(("SplitOptions", {"numSplits": 2}))
+    patch.insert_op(net.graph, 1, "SPLIT", [axis, net.graph.by_name["y"]], made, options=options)
+    net.op("ABS", "logged", "y")
+    entry = net.model.tree.operatorCodes[net.graph.ops[2].opcodeIndex]
+    entry.builtinCode, entry.deprecatedBuiltinCode = OP_CODES["CUSTOM"], OP_CODES["CUSTOM"]
+    entry.customCode = b"Logger"
+    net.graph.tree.outputs = [net.graph.by_name["right"]]
+    after, done = passes.apply(net.model, ["drop_unread"])
+    assert done == {}
+    assert [code for *_, code in after.walk()] == ["RELU", "SPLIT", "CUSTOM:Logger"]
 
 
 def test_wide_passes_are_for_16_bits_only():

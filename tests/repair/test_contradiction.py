@@ -7,7 +7,7 @@ import pytest
 from small_nets import images, residual
 
 from tfq_ext.emit.to_float import to_float
-from tfq_ext.emit.to_float.first_norm import FirstNorm
+from tfq_ext.emit.to_float.norms import Norm, Remembered
 from tfq_ext.repair.contradiction import contradiction
 from tfq_ext.repair.observe import observe
 from tfq_ext.samples import Sample
@@ -34,7 +34,9 @@ def first_outputs():
 @pytest.fixture
 def trained():
     y = first_outputs()
-    return replace(PIVOT, first_norm=FirstNorm("bn", y.mean(0), y.std(0)))
+    one, zero = np.ones(8), np.zeros(8)
+    norm = Norm("bn", y.mean(0), y.std(0), factor=one, offset=zero, scale=one)
+    return replace(PIVOT, remembered=Remembered(first=norm))
 
 
 def test_the_training_scale_is_fine(trained):
@@ -69,14 +71,20 @@ def test_without_batchnorm_a_saturated_relu6_tells():
 @pytest.mark.tf
 def test_keras_models_bring_their_first_batchnorm():
     keras = pytest.importorskip("keras")
-    from tfq_ext.emit.to_float.first_norm import first_norm
+    from tfq_ext.emit.to_float.norms import remembered
 
     inner = keras.Sequential([keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()])
     model = keras.Sequential([keras.Input((8, 8, 3)), inner, keras.layers.Flatten()])
     norm = inner.layers[-1]
-    assert first_norm(model) is None, "an untrained layer remembers nothing"
+    assert remembered(model).first is None, "an untrained layer remembers nothing"
     gamma, beta = np.array([1.0, -2.0, 3.0, 4.0]), np.array([0.0, 1.0, 2.0, 3.0])
     norm.set_weights([gamma, beta, np.ones(4), np.full(4, 2.0)])
-    found = first_norm(model)
+    found = remembered(model).first
     assert found.deviation.tolist() == [1.0, 2.0, 3.0, 4.0]
     assert found.mean.tolist() == beta.tolist()
+
+    last = keras.layers.BatchNormalization()
+    behind = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(), last])
+    last.set_weights([gamma, beta, np.ones(4), np.full(4, 2.0)])
+    assert [norm.layer for norm in remembered(behind).norms] == [last.name]
+    assert remembered(behind).first is None, "what a later one remembers says nothing of inputs"

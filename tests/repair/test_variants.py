@@ -14,8 +14,8 @@ from tfq_ext.errors import DataError
 from tfq_ext.numerics.metrics import sqnr_db
 from tfq_ext.pipeline import calibrate
 from tfq_ext.recipe import Recipe
-from tfq_ext.repair.equalize import channel_maxima, channel_reach
-from tfq_ext.repair.scaled import STYLES, equalized
+from tfq_ext.repair.equalize import channel_maxima, channel_peaks
+from tfq_ext.repair.scaled import STYLES, equalized, in_styles
 from tfq_ext.repair.sketch import promising, sketch
 from tfq_ext.repair.variants import STANDING, variants
 from tfq_ext.samples import open_samples
@@ -42,13 +42,14 @@ def test_reach_by_hand():
     samples = samples_of(model, values)
     each = [channel_maxima(model, [sample])["a"] for sample in samples]
     top, usual = np.max(each, axis=0), np.quantile(each, 0.5, axis=0)
+    peaks = channel_peaks(model, samples)
     with np.errstate(divide="ignore", invalid="ignore"):
         wanted = np.minimum(np.where(top > 0, top**2 / usual, 0), top.max())
-    np.testing.assert_allclose(channel_reach(model, samples, usual=0.5)["a"], wanted, rtol=1e-6)
-    bold = channel_reach(model, samples, usual=1.0)
+    np.testing.assert_allclose(peaks.reach(0.5)["a"], wanted, rtol=1e-6)
+    bold = peaks.reach(1.0)
     for name, greatest in channel_maxima(model, samples).items():
         np.testing.assert_allclose(bold[name], greatest, rtol=1e-6)
-        assert (channel_reach(model, samples)[name] >= greatest * (1 - 1e-6)).all()
+        assert (peaks.reach()[name] >= greatest * (1 - 1e-6)).all()
 
 
 def test_a_channel_that_fires_in_one_sample_counts_among_the_greatest():
@@ -58,14 +59,14 @@ def test_a_channel_that_fires_in_one_sample_counts_among_the_greatest():
     model = net.done("y")
     values = np.ones((20, 2, 2, 3), np.float32) * [1.0, 0.01, 0.0]
     values[7] *= [4.0, 50.0, 1.0]
-    reach = channel_reach(model, samples_of(model, values.astype(np.float32)))["y"]
-    np.testing.assert_allclose(reach, [4.0, 4.0, 0.0])
+    peaks = channel_peaks(model, samples_of(model, values.astype(np.float32)))
+    np.testing.assert_allclose(peaks.reach()["y"], [4.0, 4.0, 0.0])
 
 
 def test_no_sample_is_an_error():
     model = residual()
     with pytest.raises(DataError, match="no sample"):
-        channel_reach(model, [])
+        channel_peaks(model, [])
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -82,6 +83,22 @@ def test_scaled_models_answer_as_the_model_does(style):
         assert sqnr_db(*pair) > (60 if style == "carefully" else 40)  # some were held back
     assert after.stats is not None
     assert after.samples is before.samples
+
+
+def test_one_look_at_the_channels_serves_every_style():
+    model = inverted()
+    found, looks = observed(model, feeds(model), Recipe()), []
+
+    def watch(samples, *, label):
+        looks.append(label)
+        return samples
+
+    together = in_styles(found, watch=watch)
+    assert looks.count("channels") == 1
+    assert list(together) == [*STYLES]
+    contents = [way.pivot.model.to_bytes() for way in together.values()]
+    assert contents == [equalized(found, style).pivot.model.to_bytes() for style in STYLES]
+    assert len(set(contents)) == len(STYLES)
 
 
 def test_a_sketch_rounds_activations_and_nothing_else():

@@ -29,7 +29,7 @@ def contradiction(pivot: Pivot, samples: Iterable[Sample], stats: Stats) -> str 
     how much of a first ReLU6 sits at its cap.
 
     Args:
-        pivot: float model, with `first_norm` where the source had one.
+        pivot: float model, with `remembered.first` where the source had one.
         samples: the first few are run.
         stats: observed ranges, for the message.
     """
@@ -44,7 +44,7 @@ def contradiction(pivot: Pivot, samples: Iterable[Sample], stats: Stats) -> str 
     if not len(outputs):
         return None
     fed = _fed(graph, stats)
-    norm = pivot.first_norm
+    norm = pivot.remembered.first
     if norm is not None and outputs.shape[-1] == len(norm.mean):
         return _against_training(outputs, norm.mean, norm.deviation, norm.layer, fed)
     if _activation(graph, k) == "RELU6":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from tfq_ext.recipe import Recipe
 from tfq_ext.repair.beliefs import Belief, synthetic
 from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.repair.data_free import believed
-from tfq_ext.repair.equalize import Equalized, channel_reach, equalize
+from tfq_ext.repair.equalize import Equalized, channel_peaks, equalize
 from tfq_ext.repair.observe import observe
 from tfq_ext.repair.watch import Watch, unwatched
 
@@ -29,7 +29,7 @@ MARGIN = {True: 3.0, False: 1.0}
 # Activations alone on MobileNetV2, dB: limit 4 21.3, 2 20.5, none 20.7. But weights at 8 bits then
 # fall from 33.8 to 28.9: of both, a share of .75 for activations gives 22.9, 1 22.6, .6 22.9.
 BALANCE: dict[str, Any] = {"relu6": "up", "balance": "both", "share": 0.75, "limit": 4.0}
-# How far a channel may go, see `channel_reach`. EfficientNet-Lite0 has channels that fire in a few
+# How far a channel may go, see `Peaks.reach`. EfficientNet-Lite0 has channels that fire in a few
 # images; scaled up to their maximum so far they are cut in others.
 STYLES: Table[float] = Table("style of equalization", {"carefully": 0.9, "boldly": 1.0})
 
@@ -42,11 +42,31 @@ def equalized(
     watch: Watch = unwatched,
 ) -> Calibrated:
     """Channels scaled in one of STYLES, and everything observed again."""
-    model, kept, apart = calibrated.pivot.model, calibrated.samples, calibrated.held_back
+    return in_styles(calibrated, (style,), threads=threads, watch=watch)[style]
+
+
+def in_styles(
+    calibrated: Calibrated,
+    styles: Iterable[str] = tuple(STYLES),
+    *,
+    threads: int = 2,
+    watch: Watch = unwatched,
+) -> dict[str, Calibrated]:
+    """Style -> the same scaled so; one look at the channels serves all. Itself: nothing moved."""
+    kept = calibrated.samples
     assert kept is not None
-    samples = watch(kept, label="channels")
-    reach = channel_reach(model, samples, usual=STYLES[style], threads=threads)
-    done = equalize(model, maxima=reach, **BALANCE)
+    model = calibrated.pivot.model
+    peaks = channel_peaks(model, watch(kept, label="channels"), threads=threads)
+    reach = {style: peaks.reach(STYLES[style]) for style in styles}
+    return {style: _scaled(calibrated, maxima, threads, watch) for style, maxima in reach.items()}
+
+
+def _scaled(
+    calibrated: Calibrated, maxima: Mapping[str, np.ndarray], threads: int, watch: Watch
+) -> Calibrated:
+    kept, apart = calibrated.samples, calibrated.held_back
+    assert kept is not None
+    done = equalize(calibrated.pivot.model, maxima=maxima, **BALANCE)
     if not done.links:
         return calibrated
     stats = observe(done.model, watch(kept, label="observing"), threads=threads)

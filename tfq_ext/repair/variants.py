@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from tfq_ext.errors import RecipeError
 from tfq_ext.recipe import Recipe, load_recipe
 from tfq_ext.repair.calibrated import Calibrated
-from tfq_ext.repair.scaled import STYLES, equalized, equalized_unseen
+from tfq_ext.repair.scaled import equalized, equalized_unseen, in_styles
 from tfq_ext.repair.sketch import promising
 from tfq_ext.repair.watch import Watch, unwatched
 
@@ -42,8 +42,7 @@ def variants(
     if wanted == "on":
         ways = {"equalized": equalized(calibrated, threads=threads, watch=watch)}
     elif wanted == "try" and judge is not None:
-        for style in STYLES:
-            way = equalized(calibrated, style, threads=threads, watch=watch)
+        for style, way in in_styles(calibrated, threads=threads, watch=watch).items():
             if way is not calibrated:
                 ways[f"equalized {style}"] = way
         ways = {name: ways[name] for name in promising(ways, plain, judge)}

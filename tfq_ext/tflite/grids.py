@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tfq_ext.tflite.facts import ALL, CONTROL, DERIVED, FIXED_OUTPUT, SAME_GRID
+from tfq_ext.tflite.facts import ALL, DERIVED, FIXED_OUTPUT, SAME_GRID
 from tfq_ext.tflite.read import Graph
 
 
@@ -61,16 +61,15 @@ def derived_from(graph: Graph) -> dict[int, int]:
 def observed(graph: Graph) -> list[int]:
     """The tensors that an observation run must look at.
 
-    Results of WHILE that nobody reads are not among them: LiteRT gives those no memory.
+    Results that nobody reads are not among them: LiteRT gives those no memory.
     """
     origin = derived_from(graph)
     return [i for i in float_activations(graph) if i not in origin and not _unread(graph, i)]
 
 
 def _unread(graph: Graph, tensor: int) -> bool:
-    maker = graph.producer.get(tensor)
-    by_control = maker is not None and graph.code(graph.ops[maker]) in CONTROL
-    return by_control and tensor not in graph.consumers and tensor not in graph.outputs
+    made = tensor in graph.producer
+    return made and tensor not in graph.consumers and tensor not in graph.outputs
 
 
 def shared_grids(graph: Graph) -> list[Grid]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from tfq_ext.emit.quiet import Chatter, quiet
 from tfq_ext.emit.to_float import messages
-from tfq_ext.emit.to_float.first_norm import FirstNorm
 from tfq_ext.emit.to_float.flatbuffer import choose_signatures, fold_constants, unique_names
 from tfq_ext.emit.to_float.norms import Remembered
 from tfq_ext.emit.to_float.quantized import refuse_quantized
@@ -31,8 +30,7 @@ class Pivot:
         digest: sha256 of the source's bytes; for an object in memory, of its weights and ops.
         notes: what was changed on the way, one sentence each.
         log: what the converter printed.
-        first_norm: what the first BatchNorm of a Keras model remembers of its training inputs.
-        remembered: what all of its BatchNorm layers do.
+        remembered: what the BatchNorm layers of a Keras model do of its training.
     """
 
     model: Model
@@ -40,7 +38,6 @@ class Pivot:
     digest: str
     notes: tuple[str, ...] = ()
     log: str = ""
-    first_norm: FirstNorm | None = None
     remembered: Remembered = field(default_factory=Remembered, repr=False)
 
 
@@ -89,8 +86,7 @@ def to_float(
         ) from error
     digest = converted.digest or content_digest(model)
     source_kind = converted.kind or kind.kind
-    norm, known = converted.first_norm, converted.remembered
-    return Pivot(model, source_kind, digest, tuple(notes), log, norm, known)
+    return Pivot(model, source_kind, digest, tuple(notes), log, converted.remembered)
 
 
 def _convert(

@@ -10,7 +10,6 @@ from typing import Any
 
 from tfq_ext._optional import loaded, need
 from tfq_ext.emit.to_float import messages
-from tfq_ext.emit.to_float.first_norm import first_norm
 from tfq_ext.emit.to_float.functions import DEFAULT, run, save_and_convert
 from tfq_ext.emit.to_float.norms import remembered
 from tfq_ext.emit.to_float.request import Converted, Request
@@ -83,7 +82,7 @@ def _refuse_quantized_layers(model: Any) -> None:
 
 def _convert(model: Any, request: Request, fixed: Any) -> Converted:
     request.choose([DEFAULT], "A Keras model")
-    made = partial(Converted, first_norm=first_norm(model), remembered=remembered(model))
+    made = partial(Converted, remembered=remembered(model))
     if request.batch is not None:
         return made(fixed(model, request.batch, request))
     try:

@@ -44,12 +44,14 @@ class Remembered:
 
     Args:
         norms: its trained BatchNormalization layers.
+        first: the first BatchNormalization of all; None where that was never trained.
         biases: of all layers that have one, float64[C] each: a norm behind such a layer folds
             its factor into it.
         pixels: whether the model scales pixels 0..255 itself, in its first layer.
     """
 
     norms: tuple[Norm, ...] = ()
+    first: Norm | None = None
     biases: tuple[np.ndarray, ...] = field(default=(), repr=False)
     pixels: bool = False
 
@@ -59,32 +61,34 @@ def remembered(model: Any) -> Remembered:
 
     A BatchNormalization that was never trained (means 0, variances 1) remembers nothing.
     """
-    norms, biases, pixels = [], [], None
+    found: list[Norm | None] = []
+    biases, pixels = [], None
     for layer in _leaves(model):
         kind = type(layer).__name__
         if kind != "InputLayer" and pixels is None:
             pixels = _scales_pixels(layer, kind)
         if kind == "BatchNormalization" and getattr(layer, "built", False):
-            norms += _norm(layer)
+            found.append(_norm(layer))
         bias = getattr(layer, "bias", None)
         if bias is not None and hasattr(bias, "shape") and len(bias.shape) == 1:
             biases.append(_values(bias))
-    return Remembered(tuple(norms), tuple(biases), bool(pixels))
+    norms = tuple(norm for norm in found if norm is not None)
+    return Remembered(norms, found[0] if found else None, tuple(biases), bool(pixels))
 
 
-def _norm(layer: Any) -> list[Norm]:
+def _norm(layer: Any) -> Norm | None:
     mu, variance = _values(layer.moving_mean), _values(layer.moving_variance)
     if np.all(variance == 1) and not np.any(mu):
-        return []
+        return None
     gamma, beta = (getattr(layer, name, None) for name in ("gamma", "beta"))
     g = np.ones_like(mu) if gamma is None else _values(gamma)
     b = np.zeros_like(mu) if beta is None else _values(beta)
     try:
         factor, offset = norm_map(mu, variance, float(layer.epsilon), g, b)
     except SpecError:  # a damaged variance: conversion shows what it does to the outputs
-        return []
+        return None
     scale = np.abs(b) + np.abs(factor * mu)
-    return [Norm(str(layer.name), b, np.abs(g), factor, offset, scale)]
+    return Norm(str(layer.name), b, np.abs(g), factor, offset, scale)
 
 
 def _values(variable: Any) -> np.ndarray:

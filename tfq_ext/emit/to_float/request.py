@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tfq_ext.emit.to_float.first_norm import FirstNorm
 from tfq_ext.emit.to_float.norms import Remembered
 from tfq_ext.errors import ModelError
 
@@ -48,15 +47,13 @@ class Converted:
         notes: what was changed on the way, one sentence each.
         digest: sha256 of the source; None where the source is an object in memory.
         kind: what `Pivot.source` shall say, where the file's name does not tell.
-        first_norm: what the first BatchNorm remembers, of Keras models.
-        remembered: what all of them do.
+        remembered: what the BatchNorm layers do, of Keras models.
     """
 
     data: bytes
     notes: tuple[str, ...] = ()
     digest: str | None = None
     kind: str | None = None
-    first_norm: FirstNorm | None = None
     remembered: Remembered = field(default_factory=Remembered)
 
 

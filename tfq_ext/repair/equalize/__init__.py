@@ -3,16 +3,17 @@
 from tfq_ext.repair.equalize.absorption import Absorbed, absorb
 from tfq_ext.repair.equalize.chains import TREATMENTS
 from tfq_ext.repair.equalize.equalization import Equalized, Link, equalize
-from tfq_ext.repair.equalize.maxima import channel_extremes, channel_maxima, channel_reach
+from tfq_ext.repair.equalize.maxima import Peaks, channel_extremes, channel_maxima, channel_peaks
 
 __all__ = [
     "TREATMENTS",
     "Absorbed",
     "Equalized",
     "Link",
+    "Peaks",
     "absorb",
     "channel_extremes",
     "channel_maxima",
-    "channel_reach",
+    "channel_peaks",
     "equalize",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from tfq_ext.tflite.read import Graph, Model
 from tfq_ext.tflite.run import Keeper
 
 Ends = tuple[np.ndarray, np.ndarray]
-SAMPLES = 256  # of which each channel's maximum is kept
+SAMPLES = 256  # of which each channel's maximum is kept, to tell what is usual
 
 
 def channel_extremes(
@@ -58,24 +59,40 @@ def channel_maxima(
     return {name: np.maximum(-low, high) for name, (low, high) in found.items()}
 
 
-def channel_reach(
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """How far channels went.
+
+    Args:
+        greatest: tensor -> max |x| of each channel over all samples, float32[C].
+        each: the same of each sample, of SAMPLES at most, float32[N, C].
+    """
+
+    greatest: Mapping[str, np.ndarray]
+    each: Mapping[str, np.ndarray]
+
+    def reach(self, usual: float = 0.9) -> dict[str, np.ndarray]:
+        """How far each channel may go on new samples.
+
+        As much beyond its greatest value as that is beyond the usual one of a sample: max^2 / u, u
+        the quantile `usual` of the samples' maxima, but not beyond the tensor's greatest value. So
+        channels that fire in a few samples only count among the greatest, those that never do have
+        0. At 1 it is the maximum.
+
+        Args:
+            usual: 0 to 1.
+        """
+        return {name: _reach(self.each[name], top, usual) for name, top in self.greatest.items()}
+
+
+def channel_peaks(
     model: Model,
     samples: Iterable[Sample],
     tensors: Sequence[str] | None = None,
     *,
-    usual: float = 0.9,
     threads: int = 2,
-) -> dict[str, np.ndarray]:
-    """How far each channel may go on new samples; arguments else as for `channel_extremes`.
-
-    As much beyond its greatest value as that is beyond the usual one of a sample: max^2 / u, u the
-    quantile `usual` of the samples' maxima, but not beyond the tensor's greatest value. So channels
-    that fire in a few samples only count among the greatest, those that never do have 0. At 1 it
-    is the maximum.
-
-    Args:
-        usual: 0 to 1. At most SAMPLES samples tell what is usual, all tell the maximum.
-    """
+) -> Peaks:
+    """What tells how far channels may go; arguments as for `channel_extremes`."""
     rows: dict[str, list[np.ndarray]] = {}
     greatest: dict[str, np.ndarray] = {}
     for name, low, high in _each(model, samples, tensors, threads):
@@ -83,7 +100,7 @@ def channel_reach(
         greatest[name] = np.maximum(greatest.get(name, here), here)
         if len(seen := rows.setdefault(name, [])) < SAMPLES:
             seen.append(here)
-    return {name: _reach(np.stack(rows[name]), top, usual) for name, top in greatest.items()}
+    return Peaks(greatest, {name: np.stack(each) for name, each in rows.items()})
 
 
 def _reach(maxima: np.ndarray, top: np.ndarray, usual: float) -> np.ndarray:

@@ -3,6 +3,7 @@
 from tfq_ext.tflite.passes.islands import div_to_mul, neg_to_mul, square_to_mul
 from tfq_ext.tflite.passes.relu6 import relu6_to_relu
 from tfq_ext.tflite.passes.table import PASSES, Pass, apply, exact
+from tfq_ext.tflite.passes.unread import drop_unread
 from tfq_ext.tflite.passes.untie import untie
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Pass",
     "apply",
     "div_to_mul",
+    "drop_unread",
     "exact",
     "neg_to_mul",
     "relu6_to_relu",

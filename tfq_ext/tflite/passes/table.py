@@ -14,6 +14,7 @@ from tfq_ext.tflite.passes.islands import (
 )
 from tfq_ext.tflite.passes.powers import add_n_to_add, pow_to_mul
 from tfq_ext.tflite.passes.relu6 import relu6_to_relu
+from tfq_ext.tflite.passes.unread import drop_unread
 from tfq_ext.tflite.passes.untie import untie
 from tfq_ext.tflite.passes.wide import (
     hard_swish_to_mul,
@@ -43,6 +44,7 @@ class Pass:
 PASSES: Table[Pass] = Table(
     "pass",
     {
+        "drop_unread": Pass(drop_unread, True, "an op whose results nobody reads is taken out"),
         "neg_to_mul": Pass(neg_to_mul, True, "NEG has no int8 kernel: multiply by -1"),
         "div_to_mul": Pass(div_to_mul, True, "DIV by a constant: multiply by its reciprocal"),
         "square_to_mul": Pass(square_to_mul, True, "SQUARE and POW 2: multiply by itself"),
