@@ -307,8 +307,9 @@ def _read_back(name: str, emitted: Emitted, model: Model, plan: Plan) -> ReadBac
 
 
 def _split(samples: Samples, recipe: Recipe) -> tuple[Samples, Samples | None]:
-    """Calibration samples, and those held back to judge `auto`'s choices (none otherwise)."""
-    if not (recipe.uses_auto and recipe.hold_back) or recipe.activations.bits == 16:
+    """Calibration samples, and those held back to judge what chooses and learns (else none)."""
+    chooses = recipe.uses_auto and recipe.activations.bits != 16
+    if not ((chooses or recipe.distill) and recipe.hold_back):
         return samples, None
     count = len(samples.keys())
     if count < 2:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tfq_ext.recipe.model import Recipe
 
 _CALIBRATION = ("activations", "calibrator", "output_calibrator", "hold_back", "strict")
-_REPAIR = ("bias", "statistics", "equalize", "absorb", "at_least", "search")
+_REPAIR = ("bias", "statistics", "equalize", "absorb", "distill", "at_least", "search")
 
 # Mode -> fields that it never reads. Setting one is an error, not a note: who writes
 # `calibrator` next to fp16 expects something to happen.
@@ -20,7 +20,7 @@ UNREAD: dict[str, tuple[str, ...]] = {
     "dynamic": ("weights.symmetric", *_REPAIR, *_CALIBRATION),
     "weight_only": ("weights.symmetric", *_REPAIR, *_CALIBRATION),
     "fp16": ("weights", *_REPAIR, *_CALIBRATION),
-    "simulate": ("strict", "at_least", "search"),
+    "simulate": ("strict", "distill", "at_least", "search"),
 }
 _WHY = {
     "static": "kernels take symmetric weights only; use mode = 'simulate'",
@@ -110,6 +110,11 @@ def _search(recipe: Recipe) -> Iterator[str]:
             f"at_least = {recipe.at_least!r} may swap the file for another one, which search "
             "has not measured; remove one of the two."
         )
+    if recipe.distill:
+        yield (
+            f"distill = {recipe.distill} would learn anew for every file that search makes; "
+            "distill with the recipe that it writes."
+        )
     if recipe.strict and "float" in recipe.search.choices:
         yield (
             "strict = true forbids float ops, but search.choices has 'float'; use "
@@ -137,6 +142,8 @@ def _without_samples(recipe: Recipe) -> Iterator[str]:
     for name, (value, advice) in _NEEDS_SAMPLES.items():
         if getattr(recipe, name) == value:
             yield f"{name} = {value!r} {_COMPARES}: {advice}."
+    if recipe.distill:
+        yield f"distill = {recipe.distill} learns from samples, and statistics = 'norms' has none."
     for name in ("at_least", "search"):
         if getattr(recipe, name) is not None:
             yield f"{name} {_COMPARES}: leave it out."

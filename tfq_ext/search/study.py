@@ -138,7 +138,7 @@ def open_study(
 
 def plainly(recipe: Recipe) -> Recipe:
     """Without what would swap the file for another one, or ask for a search within the search."""
-    return recipe.changed(at_least=None, search=None)
+    return recipe.changed(at_least=None, search=None, distill=0)
 
 
 def study_of(

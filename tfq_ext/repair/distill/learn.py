@@ -54,7 +54,7 @@ def learn(
     Args:
         network: float.
         student: its variables are changed.
-        samples: graph input -> array with a first axis of 1.
+        samples: graph input -> array, samples along the first axis.
         seen: puts activations on their grids, as the file will.
         settings: how.
         seed: of the order and the mixtures.

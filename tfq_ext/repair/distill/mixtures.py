@@ -26,7 +26,7 @@ def mixture(one: Values, other: Values, rng: np.random.Generator) -> dict[int, n
     mirrored and cropped, other inputs only blended.
 
     Args:
-        one, other: graph input -> array with a first axis of 1.
+        one, other: graph input -> array, samples along the first axis.
         rng: decides.
     """
     if not all(x.dtype.kind == "f" for x in one.values()):

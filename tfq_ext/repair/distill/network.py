@@ -30,7 +30,7 @@ class Network:
         unknown = sorted({graph.code(op) for op in graph.ops} - set(OPS))
         unknown += sorted({fused_activation(op) for op in graph.ops} - set(FUSED))
         if unknown:
-            raise NotDifferentiable(f"{', '.join(unknown)}: not in the table of distillation")
+            raise NotDifferentiable(f"{', '.join(unknown)}: not in the table")
 
     def run(
         self,
@@ -84,5 +84,5 @@ _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", 
 
 
 def stacked(samples: Sequence[Mapping[int, np.ndarray]]) -> dict[int, np.ndarray]:
-    """Samples, each with a first axis of 1, as one batch."""
+    """Samples as one batch."""
     return {t: np.concatenate([s[t] for s in samples]) for t in samples[0]}

@@ -172,6 +172,27 @@ def _two(function: Callable[[Any, Any], Any]) -> Op:
     return lambda call: function(call.x[0], call.x[1])
 
 
+def _both(name: str) -> Op:
+    return lambda call: getattr(call.tf, name)(call.x[0], call.x[1])
+
+
+def _looked_up(call: Call) -> Any:
+    """Rows of a constant table."""
+    if call.options.axis or not call.graph.is_constant(int(call.op.inputs[0])):
+        raise NotDifferentiable("GATHER from what is computed")
+    return call.tf.gather(call.x[0], call.x[1])
+
+
+def _mirrored(call: Call) -> Any:
+    mode = "REFLECT" if call.options.mode == 0 else "SYMMETRIC"
+    return call.tf.pad(call.x[0], call.constant(1), mode)
+
+
+def _prelu(call: Call) -> Any:
+    tf, (x, slope) = call.tf, call.x
+    return tf.nn.relu(x) - slope * tf.nn.relu(-x)
+
+
 def _leaky(call: Call) -> Any:
     return call.tf.nn.leaky_relu(call.x[0], call.options.alpha)
 
@@ -196,16 +217,23 @@ OPS: Table[Op] = Table(
         "MUL": _two(lambda a, b: a * b),
         "DIV": _two(lambda a, b: a / b),
         "SQUARED_DIFFERENCE": _two(lambda a, b: (a - b) ** 2),
+        "MAXIMUM": _both("maximum"),
+        "MINIMUM": _both("minimum"),
         "BATCH_MATMUL": _matmul,
+        "GATHER": _looked_up,
         "RELU": _one(lambda tf, x: tf.nn.relu(x)),
         "RELU6": _one(lambda tf, x: tf.clip_by_value(x, 0.0, 6.0)),
+        "RELU_N1_TO_1": _one(lambda tf, x: tf.clip_by_value(x, -1.0, 1.0)),
         "LEAKY_RELU": _leaky,
+        "PRELU": _prelu,
         "ELU": _one(lambda tf, x: tf.nn.elu(x)),
         "GELU": _gelu,
         "HARD_SWISH": _one(lambda tf, x: x * tf.clip_by_value(x + 3.0, 0.0, 6.0) / 6.0),
         "LOGISTIC": _one(lambda tf, x: tf.sigmoid(x)),
         "TANH": _one(lambda tf, x: tf.tanh(x)),
         "SOFTMAX": _softmax,
+        "LOG_SOFTMAX": _one(lambda tf, x: tf.nn.log_softmax(x)),
+        "LOG": _one(lambda tf, x: tf.math.log(x)),
         "EXP": _one(lambda tf, x: tf.exp(x)),
         "SQRT": _one(lambda tf, x: tf.sqrt(x)),
         "RSQRT": _one(lambda tf, x: tf.math.rsqrt(x)),
@@ -218,6 +246,7 @@ OPS: Table[Op] = Table(
         "MAX_POOL_2D": _pooled("max_pool2d"),
         "PAD": _padded,
         "PADV2": _padded,
+        "MIRROR_PAD": _mirrored,
         "CONCATENATION": _concatenated,
         "RESHAPE": _reshape,
         "SQUEEZE": _reshape,

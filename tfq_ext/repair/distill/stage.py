@@ -13,6 +13,7 @@ import numpy as np
 
 from tfq_ext._optional import need
 from tfq_ext.emit.patched.kernels import fixed_grid
+from tfq_ext.emit.quiet import quiet
 from tfq_ext.emit.result import Note
 from tfq_ext.errors import MissingDependency
 from tfq_ext.recipe import Recipe
@@ -111,17 +112,19 @@ def _task(draft: Draft, calibrated: Calibrated, recipe: Recipe) -> _Task:
     """
     pivot = calibrated.pivot.model
     entries = [g for g in pivot.graphs if g.is_entry]
-    if recipe.mode != "static" or calibrated.samples is None:
-        raise CannotDistill("it needs samples and integer activations")
+    if calibrated.samples is None or calibrated.trained is not None:
+        raise CannotDistill("it needs samples, and integers that were not trained")
     if len(entries) != 1:
         raise CannotDistill(f"the model has {len(entries)} subgraphs with signatures")
     graph = entries[0]
-    network = Network(need("tensorflow", why="distilling"), graph)
+    with quiet():  # TensorFlow's banner, where this is its first import
+        network = Network(need("tensorflow", why="distilling"), graph)
     size = 4 * sum(math.prod(abs(n) for n in graph.shape(t)) for t in graph.inputs)
     room = max(SAMPLE_BYTES // max(size, 1), 1)
     samples = list(islice(feeds_of(pivot, graph, calibrated.samples), room))
-    if not samples or any(len(x) != 1 for x in samples[0].values()):
-        raise CannotDistill("its samples are not single ones")
+    shapes = {tuple(x.shape for x in sample.values()) for sample in samples}
+    if len(shapes) != 1 or () in next(iter(shapes)):
+        raise CannotDistill("its samples differ in shape, or have none")
     layers = [w.layer for name, w in draft.weights.items() if name in draft.plan.weights]
     return _Task(network, [layer for layer in layers if layer.graph is graph], samples)
 
@@ -153,7 +156,8 @@ def _learned(task: _Task, draft: Draft, recipe: Recipe, show_progress: bool | No
 def _checked(task: _Task) -> Mapping[int, np.ndarray]:
     """All activations of the first samples, by TensorFlow, once LiteRT says the same outputs."""
     first = list(task.samples[:4])
-    found = {t: np.asarray(v) for t, v in task.network.run(stacked(first), {}).items()}
+    with quiet():  # it looks for a GPU now
+        found = {t: np.asarray(v) for t, v in task.network.run(stacked(first), {}).items()}
     for t, wanted in _by_litert(task.graph, first).items():
         error = float(np.sum((wanted - found[t]) ** 2) / (np.sum(wanted**2) + 1e-12))
         if not error < FAITHFUL:
@@ -188,10 +192,9 @@ def _grids(graph: Graph, draft: Draft) -> dict[int, QParams]:
 
 def on_grid(tf: Any, x: Any, grid: QParams) -> Any:
     """`x` rounded and clipped to the grid; the gradient passes where it is not clipped."""
-    spec, scale, zero = grid.spec, float(grid.scale), float(grid.zero_point)
-    lo, hi = (spec.qmin - zero) * scale, (spec.qmax - zero) * scale
-    held = tf.clip_by_value(x, lo, hi)
-    return held + tf.stop_gradient(tf.round(held / scale) * scale - held)
+    spec, zero = grid.spec, int(grid.zero_point)
+    lo, hi = ((end - zero) * float(grid.scale) for end in (spec.qmin, spec.qmax))
+    return tf.quantization.fake_quant_with_min_max_args(x, lo, hi, num_bits=spec.bits)
 
 
 def _with(student: Student, draft: Draft, recipe: Recipe, choices: Choices) -> Draft:
