@@ -330,6 +330,17 @@ def loose(read: bool) -> Subject:
     return b.end([x], [y])
 
 
+def padded(more: int) -> Subject:
+    """Five int4 weights in three bytes, and so many bytes behind them."""
+    made = dense("FULLY_CONNECTED", codes=np.array([[1, -2, 3, -4, 5]]), wtype="int4")
+    graph = made.model.graphs[0]
+    (weight,) = (t for t in range(len(graph.tensors)) if graph.dtype(t) == "int4")
+    buffer = made.model.tree.buffers[graph.tensors[weight].buffer]
+    assert len(buffer.data) == 3
+    buffer.data = np.concatenate([buffer.data, np.zeros(more, np.uint8)])
+    return made
+
+
 def activation_channels(n: int) -> Subject:
     """RELU whose output has n scales."""
     b = Build()

@@ -28,6 +28,7 @@ from lint_build import (
     join,
     loose,
     mixed,
+    padded,
     picture,
     seen,
     shaped,
@@ -186,6 +187,7 @@ EXAMPLES: dict[str, tuple[Made, Made]] = {
     ),
     "beyond-fp16": (lambda: floats(ONES * 65505), lambda: floats(ONES * HALF)),
     "duplicate-constants": (lambda: floats(ONES, twice=1), lambda: floats(ONES)),
+    "oversized-constant": (lambda: padded(1), lambda: padded(0)),
     "unused-tensors": (lambda: loose(read=False), lambda: loose(read=True)),
     # the file
     "newer-than-target": (lambda: targeted((2, 3, 0)), lambda: targeted((2, 4, 0))),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfq_ext.errors import ModelError
-from tfq_ext.tflite.bits import pack, unpack
+from tfq_ext.tflite.bits import pack, stored_bytes, unpack
 
 
 def test_int4_holds_the_first_code_in_the_low_nibble():
@@ -33,6 +33,14 @@ def test_int2_round_trip(codes):
 def test_plain_types_round_trip(dtype):
     values = np.array([[0, 1, 2], [3, 1, 0]]).astype(dtype)
     assert np.array_equal(unpack(pack(values, dtype), dtype, (2, 3)), values)
+
+
+def test_stored_bytes_are_those_that_packing_gives():
+    for dtype in ("int2", "int4", "int8", "float16", "float32", "int64", "bool"):
+        for shape in ((), (1,), (3, 3), (5, 0), (2, 4)):
+            assert stored_bytes(dtype, shape) == len(pack(np.zeros(shape, np.int64), dtype))
+    assert stored_bytes("int8", (-1, 4)) is None
+    assert stored_bytes("string", (4,)) is None
 
 
 def test_a_constant_with_too_few_bytes_is_refused():

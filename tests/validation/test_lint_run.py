@@ -7,15 +7,20 @@ from pathlib import Path
 import numpy as np
 import one_op
 import pytest
-from lint_build import custom, dense, join, picture
+from ai_edge_litert import schema_py_generated as schema
+from lint_build import custom, dense, join, padded, picture
 from small_nets import images, residual
 
 from tfq_ext.emit.patched import static
 from tfq_ext.emit.plan import Plan
 from tfq_ext.errors import DataError, ModelError, SpecError
 from tfq_ext.spec import Range
+from tfq_ext.tflite.facts import TYPE_CODES
+from tfq_ext.tflite.patch import add_tensor
 from tfq_ext.tflite.read import Model
+from tfq_ext.tflite.runner import Runner
 from tfq_ext.validation.lint import LINT_RULES, lint
+from tfq_ext.validation.lint.constant_rules import oversized_constant
 from tfq_ext.validation.lint.observed import Observed
 
 
@@ -51,6 +56,38 @@ def test_our_own_file_has_neither_errors_nor_warnings(int8, float_net):
     assert set(report.skipped) == {"newer-than-target"}
     assert not report.fails("warning")
     assert report.fails("info")
+
+
+def test_float_bytes_under_an_integer_weight(int8, float_net):
+    """LiteRT runs such a file without a word, on codes that are pieces of floats."""
+    model = Model.parse(int8)
+    graph = model.graphs[0]
+    weight = graph.by_name["w2"]
+    real = float_net.graphs[0].constant(float_net.graphs[0].by_name["w2"])
+    model.tree.buffers[graph.tensors[weight].buffer].data = real.reshape(-1).view(np.uint8)
+    content = model.to_bytes()
+    fed = {"image": images(1)}
+    good, bad = (next(iter(Runner(c)(fed).values())) for c in (int8, content))
+    assert not np.allclose(good, bad, atol=0.1)
+    (found,) = (f for f in lint(content).findings if f.rule.id == "oversized-constant")
+    assert (found.tensor, found.severity) == ("w2", "warning")
+    assert found.message == "It holds 2304 bytes; int8 of shape [8, 3, 3, 8] needs 576."
+
+
+@pytest.mark.parametrize("why", ["text", "sparse", "shared with a larger one"])
+def test_bytes_that_have_a_use_are_not_too_many(why):
+    subject = padded(1)
+    graph = subject.model.graphs[0]
+    tensor = next(t for t in graph.tensors if t.type == TYPE_CODES["int4"])
+    assert list(oversized_constant(subject))
+    if why == "text":
+        tensor.type = TYPE_CODES["string"]
+    elif why == "sparse":
+        tensor.sparsity = schema.SparsityParametersT()
+    else:
+        larger = add_tensor(graph, "larger", "int8", (4,))
+        graph.tensors[larger].buffer = tensor.buffer
+    assert list(oversized_constant(subject)) == []
 
 
 def test_samples_that_do_not_fit_the_input(int8):

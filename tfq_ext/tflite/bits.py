@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tfq_ext.errors import ModelError
@@ -23,6 +25,16 @@ _NUMPY = {
     "complex64": "<c8",
     "complex128": "<c16",
 }
+
+
+def stored_bytes(dtype: str, shape: tuple[int, ...]) -> int | None:
+    """Bytes that a constant takes in a file; None for an open shape or a type without a size."""
+    n = math.prod(shape)
+    if min(shape, default=0) < 0:
+        return None
+    if dtype in _PACKED:
+        return -(-n * _PACKED[dtype] // 8)
+    return n * np.dtype(_NUMPY[dtype]).itemsize if dtype in _NUMPY else None
 
 
 def pack(codes: np.ndarray, dtype: str) -> np.ndarray:

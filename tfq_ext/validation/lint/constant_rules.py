@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from tfq_ext.tflite.bits import stored_bytes
 from tfq_ext.tflite.facts import NO_BUFFER
 from tfq_ext.tflite.read import Graph
 from tfq_ext.validation.finding import Finding, Rule
@@ -72,6 +73,16 @@ UNUSED_TENSORS = Rule(
     "The file is larger than it need be; leftovers of an edit may hide a mistake.",
     "Remove them (convert again, or run a flatbuffer cleanup).",
     "own check",
+)
+
+OVERSIZED_CONSTANT = Rule(
+    "oversized-constant",
+    "warning",
+    "A constant's buffer holds more bytes than its shape and type need.",
+    "LiteRT reads the first bytes and ignores the rest: they are waste, or the values were stored "
+    "in a wider type than the tensor states and every one is misread.",
+    "Write the file again; such a weight may have been left unquantized by the tool that made it.",
+    "trials with LiteRT 2.3; files of litert-quantizer 0.11",
 )
 
 
@@ -177,6 +188,28 @@ def unused_tensors(s: Subject) -> Iterator[Finding]:
         yield UNUSED_TENSORS.at(text, tensor=loose[0])
 
 
+def oversized_constant(s: Subject) -> Iterator[Finding]:
+    """By the largest of the tensors that share the buffer; text and sparse ones have no size."""
+    needs: dict[int, list[tuple[int | None, Graph, int]]] = {}
+    for graph in s.model.graphs:
+        for t, tensor in enumerate(graph.tensors):
+            if graph.is_constant(t):
+                size = stored_bytes(graph.dtype(t), tuple(int(d) for d in tensor.shape or ()))
+                sized = None if tensor.sparsity is not None else size
+                needs.setdefault(tensor.buffer, []).append((sized, graph, t))
+    for buffer, readers in needs.items():
+        sizes = [size for size, _, _ in readers if size is not None]
+        held = len(s.model.tree.buffers[buffer].data)
+        if len(sizes) < len(readers) or held <= max(sizes):
+            continue
+        _, graph, t = readers[0]
+        text = (
+            f"It holds {held} bytes; {graph.dtype(t)} of shape {list(graph.shape(t))} needs "
+            f"{max(sizes)}."
+        )
+        yield OVERSIZED_CONSTANT.at(text, tensor=graph.name(t), subgraph=graph.index)
+
+
 TABLE = (
     LintRule(NAN_CONSTANT, nan_constant),
     LintRule(INF_CONSTANT, inf_constant),
@@ -185,4 +218,5 @@ TABLE = (
     LintRule(BEYOND_FP16, beyond_fp16),
     LintRule(DUPLICATE_CONSTANTS, duplicate_constants),
     LintRule(UNUSED_TENSORS, unused_tensors),
+    LintRule(OVERSIZED_CONSTANT, oversized_constant),
 )
