@@ -13,9 +13,11 @@ import numpy as np
 
 from tfq_ext._optional import need
 from tfq_ext.emit.patched.kernels import fixed_grid
+from tfq_ext.emit.plan import WeightCodes
 from tfq_ext.emit.quiet import quiet
 from tfq_ext.emit.result import Note
 from tfq_ext.errors import MissingDependency
+from tfq_ext.numerics.clusters import clusters
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.calibrated import Calibrated
 from tfq_ext.repair.choosing import Draft
@@ -30,6 +32,7 @@ from tfq_ext.repair.ranges import by_name
 from tfq_ext.repair.rebuild.matching import correctable
 from tfq_ext.repair.walks import feeds_of
 from tfq_ext.repair.weights import Layer, refloored
+from tfq_ext.rounding import parse_rounder
 from tfq_ext.samples import owned, progress
 from tfq_ext.spec import INT8_ACTIVATION, QParams
 from tfq_ext.tflite.read import Graph
@@ -139,7 +142,8 @@ def _learned(task: _Task, draft: Draft, recipe: Recipe, show_progress: bool | No
         biases[graph.name(tensor)] = np.asarray(repaired.constant(tensor), np.float32)
         units[graph.name(tensor)] = float(np.std(values[int(layer.op.outputs[0])])) or 1.0
     codes = {layer.weight: draft.plan.weights[layer.weight] for layer in task.layers}
-    student = Student(tf, graph, codes, biases, units)
+    free = {layer.weight: _free(layer) for layer in task.layers if _learnable(layer, codes)}
+    student = Student(tf, graph, codes, free, biases, units)
     grids = _grids(graph, draft)
     learn(
         task.network,
@@ -151,6 +155,19 @@ def _learned(task: _Task, draft: Draft, recipe: Recipe, show_progress: bool | No
         watch=partial(progress, enabled=show_progress),
     )
     return student
+
+
+def _learnable(layer: Layer, codes: Mapping[str, WeightCodes]) -> bool:
+    """Whether codes may move: few bits, and nothing that their rounder bought would be lost."""
+    weight = layer.graph.constant(int(layer.op.inputs[layer.fact.weight]))
+    few = codes[layer.weight].params.spec.bits <= 4
+    trades = parse_rounder(layer.choice.rounding).trades
+    return few and not trades and weight is not None and clusters(weight) is None
+
+
+def _free(layer: Layer) -> np.ndarray:
+    """Weights that are exactly 0 (pruned) stay so."""
+    return np.asarray(layer.graph.constant(int(layer.op.inputs[layer.fact.weight])) != 0)
 
 
 def _checked(task: _Task) -> Mapping[int, np.ndarray]:

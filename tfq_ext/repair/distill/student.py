@@ -22,10 +22,12 @@ class LearnedWeight:
     Args:
         tf: TensorFlow.
         start: codes and scales that it begins with.
+        free: bool, of the weight's shape: codes that may move; None: none may.
     """
 
     tf: Any
     start: WeightCodes
+    free: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         params = self.start.params
@@ -33,21 +35,30 @@ class LearnedWeight:
         self._shape = shape if params.spec.axis is not None else []
         self._zero = np.reshape(params.zero_point, self._shape).astype(np.float32)
         self._scale = np.reshape(params.scale, self._shape).astype(np.float32)
-        self.codes = self.tf.Variable(self.start.codes.astype(np.float32))
+        self._first = self.start.codes.astype(np.float32)
+        self.moved = None if self.free is None else self.tf.Variable(np.zeros_like(self._first))
         self.factor = self.tf.Variable(np.ones_like(self._scale))
 
     def value(self) -> Any:
         """float32, of the weight's shape."""
-        tf, spec = self.tf, self.start.params.spec
-        held = tf.clip_by_value(self.codes, float(spec.qmin), float(spec.qmax))
-        whole = held + tf.stop_gradient(tf.round(held) - held)
+        tf, whole = self.tf, self._codes()
+        if self.moved is not None:
+            whole = whole + tf.stop_gradient(tf.round(whole) - whole)
         factor = tf.clip_by_value(self.factor, 1 / FURTHEST, FURTHEST)
         return (whole - self._zero) * (self._scale * factor)
+
+    def _codes(self) -> Any:
+        """Between whole numbers while they are learned."""
+        spec = self.start.params.spec
+        if self.moved is None:
+            return self._first
+        codes = self._first + self.moved * np.float32(self.free)
+        return self.tf.clip_by_value(codes, float(spec.qmin), float(spec.qmax))
 
     def found(self) -> WeightCodes:
         """The learned codes and scales."""
         spec = self.start.params.spec
-        codes = np.clip(np.rint(self.codes.numpy()), spec.qmin, spec.qmax).astype(np.int8)
+        codes = np.rint(np.asarray(self._codes())).astype(np.int8)
         factor = np.clip(self.factor.numpy(), 1 / FURTHEST, FURTHEST)
         scale = (self._scale * factor).reshape(np.shape(self.start.params.scale))
         params = QParams(spec, scale.astype(np.float32), self.start.params.zero_point)
@@ -87,6 +98,7 @@ class Student:
         tf: TensorFlow.
         graph: of the pivot.
         weights: constant -> first codes.
+        free: constant -> which of them may move; absent: none.
         biases: constant -> first values.
         units: constant of a bias -> the deviation of its layer's output.
     """
@@ -96,11 +108,12 @@ class Student:
         tf: Any,
         graph: Graph,
         weights: Mapping[str, WeightCodes],
+        free: Mapping[str, np.ndarray],
         biases: Mapping[str, np.ndarray],
         units: Mapping[str, float],
     ) -> None:
         self._graph = graph
-        self.weights = {name: LearnedWeight(tf, codes) for name, codes in weights.items()}
+        self.weights = {name: LearnedWeight(tf, c, free.get(name)) for name, c in weights.items()}
         self.biases = {n: LearnedBias(tf, b, units.get(n, 1.0)) for n, b in biases.items()}
 
     def constants(self) -> dict[int, Any]:
@@ -114,4 +127,5 @@ class Student:
         """What the optimiser moves, each with its rate."""
         rows = [(w.factor, rate) for w in self.weights.values()]
         rows += [(b.moved, rate) for b in self.biases.values()]
-        return rows + ([(w.codes, code_rate) for w in self.weights.values()] if code_rate else [])
+        moved = (w.moved for w in self.weights.values())
+        return rows + [(variable, code_rate) for variable in moved if variable is not None]
