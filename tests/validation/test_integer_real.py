@@ -30,7 +30,7 @@ def tell(name: str, report: IntegerReport, seconds: float) -> None:
 
 
 @pytest.mark.tf
-@pytest.mark.parametrize("recipe", ["int8-minmax", "int16x8", "int4"])
+@pytest.mark.parametrize("recipe", ["int8-minmax", "int16x8", "int4-fast"])
 def test_the_demo_network(recipe: str):
     from tfq_ext import quantize
     from tfq_ext.demo import calibration, evaluation, model_path
@@ -39,7 +39,7 @@ def test_the_demo_network(recipe: str):
     report = check_integers(made.content, evaluation()[0][:4], kernels=SETS)
     assert report.differing == 0
     assert report.compared > 100_000
-    if recipe == "int4":  # the reference kernels lack the newest DEPTHWISE_CONV_2D
+    if recipe == "int4-fast":  # the reference kernels lack the newest DEPTHWISE_CONV_2D
         assert report.kernels == ("builtin", "xnnpack")
 
 
