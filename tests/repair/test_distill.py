@@ -149,3 +149,17 @@ def test_mixtures_keep_shapes_and_integers():
     vector = {0: np.ones((1, 4), np.float32)}
     blended = mixture(vector, {0: np.zeros((1, 4), np.float32)}, np.random.default_rng(1))[0]
     assert np.all((blended >= 0.5) & (blended <= 1.0))
+
+
+def test_a_sample_that_overflows_leaves_the_file_as_it_was():
+    model = inverted(scale=2.0, cap=1)
+    x = batches(model, 24)
+    x[5] = x[5] * np.float32(1e25)  # finite, but its squares are not
+    plain, made = (
+        tfq.quantize(model.to_bytes(), x, recipe={"base": "fast", "distill": passes})
+        for passes in (0, 2)
+    )
+    told = [n.reason for n in made.account.notes if n.op == "distill"]
+    assert told
+    assert "distilled" not in made.account.end_to_end
+    assert len(made.content) == len(plain.content)

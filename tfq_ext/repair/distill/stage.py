@@ -154,6 +154,8 @@ def _learned(task: _Task, draft: Draft, recipe: Recipe, show_progress: bool | No
         seed=recipe.seed,
         watch=partial(progress, enabled=show_progress),
     )
+    if not student.is_finite:
+        raise CannotDistill("learning ended in NaN: some sample overflows on its way")
     return student
 
 
@@ -176,7 +178,8 @@ def _checked(task: _Task) -> Mapping[int, np.ndarray]:
     with quiet():  # it looks for a GPU now
         found = {t: np.asarray(v) for t, v in task.network.run(stacked(first), {}).items()}
     for t, wanted in _by_litert(task.graph, first).items():
-        error = float(np.sum((wanted - found[t]) ** 2) / (np.sum(wanted**2) + 1e-12))
+        real = wanted.astype(np.float64)
+        error = float(np.sum((real - found[t]) ** 2) / (np.sum(real**2) + 1e-12))
         if not error < FAITHFUL:
             raise CannotDistill(f"TensorFlow and LiteRT differ on it (relative error {error:.1e})")
     return found

@@ -123,6 +123,12 @@ class Student:
         rows += self.biases.items()
         return {place[name]: each.value() for name, each in rows}
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether no variable is NaN or inf."""
+        rows = (variable for variable, _ in self.variables(0.0, 0.0))
+        return all(bool(np.all(np.isfinite(v.numpy()))) for v in rows)
+
     def variables(self, rate: float, code_rate: float) -> list[tuple[Any, float]]:
         """What the optimiser moves, each with its rate."""
         rows = [(w.factor, rate) for w in self.weights.values()]
