@@ -162,7 +162,14 @@ LABELS = {
 }
 
 
-@pytest.mark.parametrize("kind", LABELS)
+QUICK = (
+    "negative",
+    "text",
+)  # counts and unknown classes: tests/validation/test_accuracy_measure.py
+LABEL_CASES = [k if k in QUICK else pytest.param(k, marks=pytest.mark.slow) for k in LABELS]
+
+
+@pytest.mark.parametrize("kind", LABEL_CASES)
 def test_labels_that_do_not_fit_leave_accuracy_unjudged(place, kind):
     """A gate on accuracy then cannot be decided, which is 2: never a pass."""
     np.save(place / "bad.npy", LABELS[kind])

@@ -125,7 +125,7 @@ def test_a_depthwise_kernel_with_one_scale_keeps_its_layout():
 @pytest.mark.parametrize(
     ("count", "bits", "agreement"),
     [
-        (500, 8, 0.99),
+        (200, 8, 0.99),
         pytest.param(3000, 8, 0.996, marks=pytest.mark.slow),
         pytest.param(3000, 4, 0.99, marks=pytest.mark.slow),
     ],

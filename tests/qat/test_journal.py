@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from tiny_qat import BATCH, compiled, data, fit, float_net, numpy, on_backend, qat_net
+from tiny_qat import BATCH, data, eager, fit, float_net, numpy, on_backend, qat_net
 
 from tfq_ext.errors import DataError, ModelError, SpecError, UnknownName
 from tfq_ext.qat.distill import Distiller
@@ -82,7 +82,7 @@ def test_changed_and_turned_codes_are_counted():
 
 def test_a_fit_writes_first_last_and_every_few_steps(tmp_path):
     x, _ = data()
-    model = compiled(qat_net())
+    model = eager(qat_net())
     path = tmp_path / "log.csv"
     fit(model, Schedule(quantize_after=3), Journal(path, every=6, data=x[:8]))
     log = read_journal(path)
@@ -102,7 +102,7 @@ def test_a_fit_writes_first_last_and_every_few_steps(tmp_path):
 
 def test_a_run_that_goes_on_goes_on_in_the_file(tmp_path):
     """Saved at step 8, lost at 16, goes on from 8: nothing of the lost part stays."""
-    model, path = compiled(qat_net()), tmp_path / "log.csv"
+    model, path = eager(qat_net()), tmp_path / "log.csv"
     fit(model, Journal(path, every=3), epochs=1)
     model.save(tmp_path / "model.keras")
     fit(model, Journal(path, every=3), epochs=2, initial_epoch=1)
@@ -112,7 +112,7 @@ def test_a_run_that_goes_on_goes_on_in_the_file(tmp_path):
     again = keras.models.load_model(tmp_path / "model.keras")
     fit(again, Journal(path, every=5), epochs=2, initial_epoch=1)
     assert read_journal(path).series("conv/kernel", "step")[0].tolist() == [0, 3, 6, 8, 13, 16]
-    fit(compiled(qat_net()), Journal(path, every=100), epochs=1)
+    fit(eager(qat_net()), Journal(path, every=100), epochs=1)
     assert read_journal(path).series("conv/kernel", "step")[0].tolist() == [0, 8]
 
 
@@ -131,7 +131,7 @@ def test_other_files_are_left_alone(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("step,loss\n1,2\n")
     with pytest.raises(DataError, match="no journal"):
-        fit(compiled(qat_net()), Journal(path), epochs=1)
+        fit(eager(qat_net()), Journal(path), epochs=1)
     assert path.read_text() == "step,loss\n1,2\n"
     with pytest.raises(DataError, match="Cannot read"):
         read_journal(tmp_path / "absent.csv")
@@ -148,12 +148,12 @@ def test_errors_help(tmp_path):
     with pytest.raises(SpecError, match="every"):
         Journal(path, every=0)
     with pytest.raises(ModelError, match="no quantizers"):
-        fit(compiled(float_net()), Journal(path), epochs=1)
+        fit(eager(float_net()), Journal(path), epochs=1)
 
 
 def test_a_distillers_student_is_watched(tmp_path):
     path = tmp_path / "log.csv"
-    distiller = compiled(Distiller(qat_net(), float_net(seed=2)))
+    distiller = eager(Distiller(qat_net(), float_net(seed=2)))
     fit(distiller, Journal(path, data=data()[0][:BATCH]), epochs=1)
     assert "conv/kernel" in read_journal(path).names
 
@@ -161,7 +161,7 @@ def test_a_distillers_student_is_watched(tmp_path):
 def test_tensorboard_gets_every_number(tmp_path):
     tf = pytest.importorskip("tensorflow")
     fit(
-        compiled(qat_net()),
+        eager(qat_net()),
         Journal(tmp_path / "log.csv", every=8, tensorboard=tmp_path / "board"),
         epochs=1,
     )
