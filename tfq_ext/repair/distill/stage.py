@@ -140,7 +140,8 @@ def _learned(task: _Task, draft: Draft, recipe: Recipe, show_progress: bool | No
     for layer in filter(correctable, task.layers):
         tensor = int(layer.op.inputs[layer.fact.bias or 0])
         biases[graph.name(tensor)] = np.asarray(repaired.constant(tensor), np.float32)
-        units[graph.name(tensor)] = float(np.std(values[int(layer.op.outputs[0])], dtype=np.float64)) or 1.0
+        output = values[int(layer.op.outputs[0])]
+        units[graph.name(tensor)] = float(np.std(output, dtype=np.float64)) or 1.0
     codes = {layer.weight: draft.plan.weights[layer.weight] for layer in task.layers}
     free = {layer.weight: _free(layer) for layer in task.layers if _learnable(layer, codes)}
     student = Student(tf, graph, codes, free, biases, units)
