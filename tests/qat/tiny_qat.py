@@ -85,7 +85,7 @@ def on_backend(backend, file, chosen=""):
     command += ["-k", chosen] if chosen else []
     done = subprocess.run(
         command,
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env={**os.environ, "KERAS_BACKEND": backend, "PYTEST_ADDOPTS": ""},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
