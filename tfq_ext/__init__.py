@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tfq_ext.validation.latency import bench as bench
     from tfq_ext.validation.lint import lint as lint
     from tfq_ext.validation.run import validate as validate
+    from tfq_ext.validation.side_by_side import evaluate as evaluate
     from tfq_ext.validation.vectors import make_vectors as make_vectors
 
 _WHERE = {
@@ -47,6 +48,7 @@ _WHERE = {
     "inspect": "validation.inspection",
     "bench": "validation.latency",
     "lint": "validation.lint",
+    "evaluate": "validation.side_by_side",
     "validate": "validation.run",
     "make_vectors": "validation.vectors",
 }

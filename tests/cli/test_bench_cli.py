@@ -10,7 +10,7 @@ from bench_nets import custom, small
 from click.testing import CliRunner
 from small_nets import images
 
-from tfq_ext.cli.bench import bench, names
+from tfq_ext.cli.bench import bench
 from tfq_ext.cli.errors import reported
 
 
@@ -96,12 +96,3 @@ def test_a_file_that_cannot_be_timed_is_exit_code_2_beside_one_that_can(folder):
     )
     assert result.exit_code == 2
     assert "float" in result.output
-
-
-def test_names():
-    assert names(["a/x.tflite", "b/x.tflite", "y.tflite", "c/x.tflite"]) == [
-        "x.tflite",
-        "x.tflite (2)",
-        "y.tflite",
-        "x.tflite (3)",
-    ]

@@ -20,6 +20,7 @@ VERBS = {
     "search": "Find how many bits each layer needs under a budget; writes a recipe.",
     "audit": "Show which ranges TFLiteConverter would record wrongly, and what that costs.",
     "validate": "May a .tflite ship? Every check, every gate, one exit code.",
+    "evaluate": "Measure .tflite files side by side: accuracy, agreement, SQNR, size.",
     "inspect": "Show what is in a .tflite: sizes, ops, what is integer and what is not.",
     "lint": "Hold a .tflite against the rules for files that work and are fast.",
     "compare": "Show in which layer a .tflite loses what its float model had.",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
@@ -110,8 +109,9 @@ def bench(
     is not faster.
     """
     from tfq_ext.validation.latency import bench as measure
+    from tfq_ext.validation.naming import named
 
-    models = dict(zip(names([model, *against]), [model, *against], strict=True))
+    models = named([model, *against])
     baseline = list(models)[1 if against else 0]
     inputs = _sample(model, data, preprocess, chosen["signature"])
     with _progress(as_json) as on_round:
@@ -125,17 +125,6 @@ def bench(
         show(report, stdout(), top=top)
     if any(all(row.failed for row in report.rows if row.name == name) for name in models):
         raise click.exceptions.Exit(BAD_INPUT)  # a file that could not be timed at all
-
-
-def names(paths: Sequence[str]) -> list[str]:
-    """What to call the files: their own names, with a number where two are alike."""
-    made: list[str] = []
-    for path in paths:
-        name, k = Path(path).name, 2
-        while name in made:
-            name, k = f"{Path(path).name} ({k})", k + 1
-        made.append(name)
-    return made
 
 
 def _sample(model: str, data: str | None, preprocess: str | None, signature: str | None) -> Any:
