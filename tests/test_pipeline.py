@@ -8,7 +8,7 @@ from small_nets import images, residual
 
 import tfq_ext
 from tfq_ext.emit.verify import Twins
-from tfq_ext.errors import DataError, OutputError, StrictError
+from tfq_ext.errors import DataError, OutputError, RecipeError, StrictError
 from tfq_ext.tflite.read import Model
 from tfq_ext.tflite.runner import Runner
 
@@ -60,6 +60,17 @@ def test_the_account_is_plain_json_and_the_summary_names_the_size():
 def test_the_same_inputs_give_the_same_bytes():
     first, second = (tfq_ext.quantize(CONTENT, DATA).content for _ in range(2))
     assert first == second
+
+
+def test_fields_are_laid_over_the_recipe():
+    """As the mapping says it: the same bytes; inside weights field by field."""
+    fields = {"calibrator": "mse", "input_type": "uint8", "weights": {"per_channel": False}}
+    result = tfq_ext.quantize(CONTENT, DATA, recipe="int8-minmax", **fields)
+    mapped = tfq_ext.quantize(CONTENT, DATA, recipe={"base": "int8-minmax", **fields})
+    assert result.content == mapped.content
+    assert (result.recipe.weights.bits, result.recipe.weights.per_channel) == (8, False)
+    with pytest.raises(RecipeError, match="calibratr"):
+        tfq_ext.quantize(CONTENT, DATA, calibratr="mse")
 
 
 def test_a_rule_keeps_an_op_float_and_its_neighbours_integer():

@@ -67,6 +67,7 @@ def quantize(
     checkpoint: Path | None = None,
     verbose: bool = False,
     show_progress: bool | None = None,
+    **fields: Any,
 ) -> Result:
     """Quantize a model into a verified .tflite.
 
@@ -93,6 +94,8 @@ def quantize(
             data, from which an interrupted run resumes.
         verbose: let the converter's messages through.
         show_progress: None shows bars on a terminal only.
+        **fields: of the recipe, laid over it: calibrator="mse", input_type="uint8", seed=1,
+            weights={"rounding": "gptq"}; what a recipe may say, `tfq recipes NAME` prints.
 
     Returns:
         Result: `.content`, `.save(path)`, `.account`; printing it gives a summary.
@@ -103,6 +106,7 @@ def quantize(
         EmissionError: the file read back is not what was chosen.
     """
     wanted = load_recipe(recipe)
+    wanted = load_recipe({"base": wanted, **fields}) if fields else wanted
     pivot = to_float(
         model, signatures=signatures, batch=batch, custom_objects=custom_objects, verbose=verbose
     )

@@ -27,6 +27,7 @@ FOLDER = ROOT / "colab"
 SECONDS = 600  # for one cell
 KILOBYTES = 200  # of one notebook, outputs included
 KEEP = ("tags",)  # of a cell's metadata; the rest are times and tools
+_COLORS = re.compile(r"\x1b\[[\d;]*m")
 _PRIVATE = re.compile(r"/(?:tmp|home|root|work)/\S*")
 
 BADGE = (
@@ -153,7 +154,7 @@ def run(path: Path, write: bool) -> str:
     try:
         notebook = executed(headed(read(path), path.name))
     except CellExecutionError as error:
-        return f"{path.name}: {error}"
+        return f"{path.name}: {_COLORS.sub('', str(error))}"
     if write:
         nbformat.write(tidy(notebook), path)
     print(f"  {path.name} {time.monotonic() - start:.0f} s", flush=True)
