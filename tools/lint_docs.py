@@ -1,4 +1,4 @@
-"""Write docs/lint_rules.md from the tables of rules.
+"""Write docs/reference/lint_rules.md from the tables of rules.
 
 python tools/lint_docs.py           # writes the page
 python tools/lint_docs.py --check   # exit 1 if the page is not what the tables say
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "lint_rules.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "lint_rules.md"
 
 
 def page() -> str:
@@ -34,7 +34,7 @@ def main() -> int:
         if not same:
             print(f"{PAGE} is out of date: run python tools/lint_docs.py", file=sys.stderr)
         return 0 if same else 1
-    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page(), encoding="utf-8")
     print(f"wrote {PAGE}")
     return 0

@@ -94,7 +94,7 @@ def executed(notebook: Any) -> Any:
 
 
 def tidy(notebook: Any) -> Any:
-    """Without what differs from run to run though nothing changed."""
+    """Without what differs from run to run though nothing changed, stderr too: it is TensorFlow's."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -105,6 +105,7 @@ def tidy(notebook: Any) -> Any:
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
             for output in cell.outputs:
                 output.pop("execution_count", None)
                 if output.output_type == "execute_result":

@@ -99,7 +99,7 @@ def test_the_committed_page_is_what_the_tables_say():
     import lint_docs
 
     assert lint_docs.PAGE.read_text(encoding="utf-8") == lint_docs.page(), (
-        "docs/lint_rules.md is out of date: run python tools/lint_docs.py"
+        "docs/reference/lint_rules.md is out of date: run python tools/lint_docs.py"
     )
 
 

@@ -198,7 +198,7 @@ def show_rule(rule: Rule, needs: str, console: Console) -> None:
 
 
 def markdown(chapters: Mapping[str, Iterable[tuple[Rule, str]]]) -> str:
-    """The page docs/lint_rules.md.
+    """The page docs/reference/lint_rules.md.
 
     Args:
         chapters: heading -> (rule, what it needs) in order.

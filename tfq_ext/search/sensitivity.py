@@ -138,8 +138,8 @@ def sensitivity(
     float (16-bit activations: simulated in float, for their kernels are slow).
 
     Args:
-        model, data, recipe, preprocess, limit, signatures, batch, custom_objects, threads,
-            verbose, show_progress: as `quantize` takes them. The recipe (static, 8-bit
+        model, data, recipe: as `quantize` takes them; so preprocess, limit, signatures, batch,
+            custom_objects, threads, verbose, show_progress. The recipe (static, 8-bit
             activations) decides ranges and rounding.
         bits: of weights: 8, 4 or both.
         activations: 8, 16 or both.
