@@ -2,6 +2,7 @@
 
 import json
 import re
+import string
 import subprocess
 import sys
 import tomllib
@@ -11,7 +12,8 @@ import click
 import pytest
 from check import ROOT, STEPS, check_sizes, long_functions
 from check_layers import FOREIGN, LAYERS, check_layers
-from check_readme import blocks, check_readme
+from check_links import anchors, check_links
+from check_readme import blocks, check_documents, check_readme, documents
 from test_oldest import lower_bound, pins
 
 import tfq_ext
@@ -20,9 +22,14 @@ from tfq_ext.calibrate.choosers import CHOOSER_NAMES
 from tfq_ext.cli import VERBS
 from tfq_ext.cli import main as tfq
 from tfq_ext.recipe.presets import PRESETS
+from tfq_ext.rounding.table import ROUNDERS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+GUIDE = {p.stem: p.read_text(encoding="utf-8") for p in (ROOT / "docs" / "guide").glob("*.md")}
+REFERENCE = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+MODULES = ("qat", "rewrite")
+LETTERS = string.ascii_letters
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HEAVY = ("tensorflow", "keras", "ai_edge_litert", "numba")
@@ -92,18 +99,45 @@ def test_the_readme_names_every_verb(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_readme_names_every_recipe(name):
-    assert f"| `{name}` |" in README
+def test_the_guide_names_every_recipe(name):
+    assert f"| `{name}` |" in GUIDE["recipes"]
 
 
 @pytest.mark.parametrize("name", CHOOSER_NAMES)
-def test_the_readme_names_every_calibrator(name):
-    assert re.search(rf"^\| `{name}(:\w+)?` \|", README, re.MULTILINE)
+def test_the_guide_names_every_calibrator(name):
+    assert re.search(rf"^\| `{name}(:\w+)?` \|", GUIDE["calibrators"], re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ROUNDERS)
+def test_the_guide_names_every_rounder(name):
+    assert f"`{name}`" in GUIDE["repair"]
+
+
+@pytest.mark.parametrize("name", [n for n in tfq_ext.__all__ if n not in ("__version__", *MODULES)])
+def test_the_reference_names_everything_public(name):
+    assert f"::: tfq_ext.{name}\n" in REFERENCE
+
+
+@pytest.mark.parametrize(
+    "name", [f"{m}.{n}" for m in MODULES for n in dir(getattr(tfq_ext, m)) if n[0] in LETTERS]
+)
+def test_the_reference_names_what_training_and_rewriting_offer(name):
+    module, _, name = name.partition(".")
+    if callable(getattr(getattr(tfq_ext, module), name)):
+        assert re.search(rf"^::: tfq_ext\.{module}\.[\w.]*{name}$", REFERENCE, re.MULTILINE)
+
+
+def test_the_site_has_every_page():
+    """mkdocs --strict says so too, where it is installed."""
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
+    pages |= {f"notebooks/{p.name}" for p in (ROOT / "colab").glob("*.ipynb")}
+    assert set(re.findall(r": ([\w/]+\.(?:md|ipynb))$", nav, re.MULTILINE)) == pages
 
 
 def tfq_lines():
     """Every `tfq VERB ...` of the documents, inline or in a block."""
-    text = README + CONTRIBUTING
+    text = "".join([README, CONTRIBUTING, *GUIDE.values()])
     inline = re.findall(r"`(tfq [a-z]+[^`]*)`", text)
     return sorted({*inline, *re.findall(r"^(tfq [a-z]+.*)$", text, re.MULTILINE)})
 
@@ -145,8 +179,35 @@ def test_the_code_passes_the_tools(step):
 
 @pytest.mark.slow
 @pytest.mark.tf
-def test_the_readme_runs():
-    assert check_readme(ROOT / "README.md", slow=True) == []
+def test_the_documents_run():
+    """CI runs them by `tools/check.py readme --slow` before the slow tests."""
+    assert check_documents(ROOT, slow=True) == []
+
+
+def test_every_block_says_whether_it_runs():
+    marked = {b.way for path in documents(ROOT) for b in blocks(path.read_text("utf-8"))}
+    assert marked == {"run", "slow", "show"}
+
+
+def test_links_inside_the_repository_lead_somewhere():
+    assert check_links(ROOT) == []
+
+
+def test_a_dead_link_is_found(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "b.md").write_text("# One `two`, three\n# Twice\n# Twice\n```\n# no\n```")
+    (tmp_path / "a.md").write_text(
+        "[x](docs/b.md#one-two-three) [y](docs/b.md#no) [z](c.md) `[w](d.md)` [v](https://e.f)"
+    )
+    assert check_links(tmp_path) == [
+        "a.md: docs/b.md#no has no heading #no",
+        "a.md: c.md is not there",
+    ]
+    assert anchors((tmp_path / "docs" / "b.md").read_text()) == {
+        "one-two-three",
+        "twice",
+        "twice-1",
+    }
 
 
 def test_the_wheel_holds_what_the_package_needs():

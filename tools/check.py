@@ -2,7 +2,8 @@
 
     python tools/check.py                    all steps
     python tools/check.py layers sizes       some of them
-    python tools/check.py readme --slow      with the README's slow blocks
+    python tools/check.py readme --slow      with the documents' slow blocks
+    python tools/check.py notebooks --slow   every notebook is run
     python tools/check.py tests --slow       with the slow tests
 
 Exit code 0: every step passed. Run it from the environment that `pip install -e ".[test]"` made.
@@ -22,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from check_layers import check_layers
-from check_readme import check_readme
+from check_links import check_links
+from check_readme import check_documents
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES = 400
@@ -73,6 +75,17 @@ def tool(*words: str) -> list[str]:
     return [f"{' '.join(words)}: exit code {code}"] if code else []
 
 
+def notebooks(slow: bool) -> list[str]:
+    """What is wrong with the notebooks as stored, or with a run of each."""
+    if slow:
+        command = [sys.executable, "tools/notebooks.py", "run", "--jobs", "2"]
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        return ["a notebook failed"] if code else []
+    from notebooks import FOLDER, faults
+
+    return [said for path in sorted(FOLDER.glob("*.ipynb")) for said in faults(path)]
+
+
 @dataclass(frozen=True)
 class Step:
     """One check.
@@ -92,9 +105,15 @@ STEPS: dict[str, Step] = {
     "types": Step(lambda slow: tool("mypy"), "mypy over the package and the tools"),
     "layers": Step(lambda slow: check_layers(ROOT), "imports point down only"),
     "sizes": Step(lambda slow: check_sizes(ROOT), "small files, small functions"),
+    "links": Step(lambda slow: check_links(ROOT), "links inside the repository lead somewhere"),
     "readme": Step(
-        lambda slow: check_readme(ROOT / "README.md", slow=slow), "the README's blocks run"
+        lambda slow: check_documents(ROOT, slow=slow), "the blocks of README and guide run"
     ),
+    "docs": Step(
+        lambda slow: tool("mkdocs", "build", "--quiet", "--strict"),
+        'the site builds without a warning; needs pip install -e ".[docs]"',
+    ),
+    "notebooks": Step(lambda slow: notebooks(slow), "stored as they should be; --slow runs them"),
     "tests": Step(
         lambda slow: tool("pytest", *([] if slow else ["-m", "not slow"])), "the quick tests"
     ),

@@ -94,7 +94,7 @@ def executed(notebook: Any) -> Any:
 
 
 def tidy(notebook: Any) -> Any:
-    """Without what differs from run to run though nothing changed, stderr too: it is TensorFlow's."""
+    """Without what differs from run to run; stderr goes too, for it is TensorFlow's."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
