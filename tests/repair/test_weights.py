@@ -89,6 +89,22 @@ def test_a_dead_channel_gets_a_scale_that_its_bias_survives():
     assert "near-dead" in row.notes[0]
 
 
+def test_a_raised_scale_leaves_zero_points_alone():
+    model = residual()
+    graph = model.graphs[0]
+    weight = graph.constant(graph.by_name["w1"]).copy()
+    weight[3] = 1e-9
+    at = graph.tensors[graph.by_name["w1"]]
+    at.buffer = patch.add_buffer(model, weight.reshape(-1).view(np.uint8))
+    recipe = Recipe(mode="simulate", calibrator="minmax", weights={"symmetric": False})
+    row = chosen(recipe, model, {"image": Range(-1.0, 1.0)})["w1"]
+    assert "near-dead" in row.notes[0]
+    assert np.any(row.codes.params.zero_point != 0)
+    error = np.abs(row.codes.params.decode(row.codes.codes) - weight).max(axis=(1, 2, 3))
+    alive = [0, 1, 2, 4, 5, 6, 7]  # half a step, and a hair: zero points are rounded, too
+    assert np.all(error[alive] <= 1.01 * row.codes.params.scale[alive])
+
+
 def test_a_range_that_shrinks_later_raises_the_dead_channels_scale_alone():
     model = residual()
     graph = model.graphs[0]

@@ -275,4 +275,5 @@ def _floor_for_bias(
     low = params.scale < floor
     if not np.any(low):
         return params, 0
-    return QParams(params.spec, np.maximum(params.scale, floor)), int(np.sum(low))
+    scale = np.maximum(params.scale, floor)
+    return QParams(params.spec, scale, params.zero_point), int(np.sum(low))
