@@ -1,0 +1,154 @@
+"""Tables 2, 3, 5 and 6 of the whitepaper as far as nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import _figures as figures
+from _paper import (
+    Cells,
+    Claim,
+    Found,
+    Grid,
+    Lab,
+    Picture,
+    Published,
+    Row,
+    beside,
+    decibels,
+    percent,
+)
+from _paper_sim import FLOAT, Scheme, judged, level, recipes, schemes
+
+Rows = dict[str, Row]
+SLACK_DB = 0.5  # a claim about SQNR may miss by so much
+Check = Callable[[str, Mapping[str, Row]], Iterator[Claim]]
+
+WEIGHTS = {
+    "asymmetric, layer": Scheme(8, symmetric=False, per_channel=False),
+    "symmetric, layer": Scheme(8, symmetric=True, per_channel=False),
+    "symmetric, channel": Scheme(8),
+    "asymmetric, channel": Scheme(8, symmetric=False),
+}
+ALL = {
+    **{name: Scheme(s.bits, s.symmetric, s.per_channel, 8) for name, s in WEIGHTS.items()},
+    "activations only": Scheme(None, activations=8),
+}
+
+
+def table(
+    wanted: Mapping[str, Scheme],
+    more: Mapping[str, Any],
+    check: Check,
+    lab: Lab,
+    published: Published,
+) -> Found:
+    """One table of schemes: top-1 beside the paper's, and how far each is from float.
+
+    Args:
+        wanted: column -> scheme; the published columns are among them, or are "float".
+        more: column -> recipe of ours that is set beside.
+        check: (network, row by column) -> claims.
+    """
+    found: dict[str, Rows] = {}
+    for network in lab.networks.values():
+        files = {**schemes(network, wanted), **recipes(network, more)}
+        rows = judged(lab, network, files)
+        named = {name: rows[scheme.name] for name, scheme in wanted.items()}
+        found[network.name] = {FLOAT: rows[FLOAT], **named, **{name: rows[name] for name in more}}
+    extra = [n for n in (*wanted, *more) if n not in published.columns]
+    top1 = beside(
+        published,
+        (_top1(name, rows, (*published.columns, *extra)) for name, rows in found.items()),
+        "Top-1, %; ± is half of the 95 % interval of float's",
+        [_ours(name, more) for name in extra],
+    )
+    claims = tuple(c for name, rows in found.items() for c in check(name, rows))
+    picture = Picture("top1", CAPTION, partial(_kept, published, found, tuple(wanted)), (7.2, 3.8))
+    return Found((top1, _drift(found, more)), claims, (picture,))
+
+
+CAPTION = (
+    "Share of the float network's top-1 that is left, %; the paper's networks, then ours. Missing "
+    "bars: the paper has no such number."
+)
+
+
+def _ours(name: str, more: Mapping[str, Any]) -> str:
+    return f"`{name}` (integers)" if name in more else name
+
+
+def _top1(name: str, rows: Rows, columns: Cells) -> Cells:
+    cells = []
+    for column in columns:
+        text = percent(rows[column]["top1"])
+        if column == FLOAT:
+            lo, hi = rows[FLOAT]["top1_interval"]
+            text = f"{text} ± {50 * (hi - lo):.1f}"
+        cells.append(text)
+    return (f"{name} (here)", *cells)
+
+
+def _drift(found: Mapping[str, Rows], more: Mapping[str, Any]) -> Grid:
+    columns = [name for name in next(iter(found.values())) if name != FLOAT]
+    rows = [
+        (name, *(_distance(rows[column]) for column in columns)) for name, rows in found.items()
+    ]
+    title = "Distance from the float network here: SQNR of the logits, dB / same class, %"
+    return Grid(title, ("network", *(_ours(c, more) for c in columns)), tuple(rows))
+
+
+def _distance(row: Row) -> str:
+    return f"{decibels(row['sqnr_db'])} / {percent(row['agreement'])}"
+
+
+def _kept(published: Published, found: Mapping[str, Rows], wanted: Cells, figure: Any) -> None:
+    at = published.columns.index(FLOAT)
+    groups = [*published.rows, *(f"{name} (here)" for name in found)]
+    series: dict[str, list[float | None]] = {}
+    for name in wanted:
+        k = published.columns.index(name) if name in published.columns else None
+        kept = [
+            None if k is None or row[k] is None else 100 * (row[k] or 0) / (row[at] or 1)
+            for row in published.rows.values()
+        ]
+        mine = [100 * rows[name]["top1"] / rows[FLOAT]["top1"] for rows in found.values()]
+        series[name] = [*kept, *mine]
+    axes = figure.add_subplot()
+    figures.bars(axes, groups, series, "top-1 left, % of float's")
+    axes.axvline(len(published.rows) - 0.5, color="#555555", linewidth=0.8)
+    figures.legend(axes)
+
+
+def _no_worse(
+    name: str, rows: Mapping[str, Row], better: str, worse: str, why: str, must: bool = True
+) -> Claim:
+    a, b = level(rows[better]), level(rows[worse])
+    shown = f"{better} {a:.1f} dB, {worse} {b:.1f} dB"
+    return Claim(f"{name}: {why}", shown, a >= b - SLACK_DB, must)
+
+
+def weights_only(name: str, rows: Mapping[str, Row]) -> Iterator[Claim]:
+    """What table 2 says."""
+    say = partial(_no_worse, name, rows)
+    slack = f"(slack {SLACK_DB} dB)"
+    yield say(
+        "symmetric, channel", "symmetric, layer", f"by channel no worse than by layer {slack}"
+    )
+    why = f"by channel no worse than by layer, asymmetric {slack}"
+    yield say("asymmetric, channel", "asymmetric, layer", why)
+    why = f"asymmetric no worse than symmetric, by channel {slack}"
+    yield say("asymmetric, channel", "symmetric, channel", why, must=False)
+
+
+def all_integers(name: str, rows: Mapping[str, Row]) -> Iterator[Claim]:
+    """What table 3 says."""
+    yield from weights_only(name, rows)
+    lost, other = (rows["activations only"]["drop"][0], rows["symmetric, layer"]["drop"][0])
+    yield Claim(
+        f"{name}: 8-bit activations cost little of themselves: at most 3 points of top-1",
+        f"{100 * lost:+.1f} points; weights by layer as well {100 * other:+.1f}",
+        lost <= 0.03,
+    )
