@@ -66,11 +66,10 @@ def audit(model: str, top: int, as_json: bool, **chosen: Any) -> None:
     if as_json:
         click.echo(found.to_json())
         return
-    from rich.console import Console
-
     from tfq_ext.report.audit_text import show
+    from tfq_ext.report.console import stdout
 
-    show(found, Console(), top=top)
+    show(found, stdout(), top=top)
 
 
 command = audit

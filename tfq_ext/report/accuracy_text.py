@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from io import StringIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from tfq_ext.report import words
+from tfq_ext.report.console import text_of
 from tfq_ext.report.tables import LEFT, RIGHT, plain_table
 from tfq_ext.validation.accuracy.values import (
     AccuracyReport,
@@ -50,10 +50,7 @@ def accuracy_view(report: AccuracyReport) -> RenderableType:
 
 def to_text(report: AccuracyReport, *, width: int = 100) -> str:
     """The view as plain text."""
-    file = StringIO()
-    console = Console(file=file, width=width, color_system=None, markup=False, highlight=False)
-    console.print(accuracy_view(report))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return text_of(lambda console: console.print(accuracy_view(report)), width)
 
 
 def headline(report: AccuracyReport) -> str:

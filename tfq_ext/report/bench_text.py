@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tfq_ext.report import words
+from tfq_ext.report.console import text_of
 from tfq_ext.report.tables import LEFT, RIGHT, plain_table
 from tfq_ext.validation.finding import Finding
 from tfq_ext.validation.latency.rows import BenchReport, BenchRow
@@ -34,10 +34,7 @@ def show(report: BenchReport, console: Console, *, top: int = TOP) -> None:
 
 def as_text(report: BenchReport, width: int = 100, top: int = TOP) -> str:
     """The same as plain text."""
-    sink = io.StringIO()
-    console = Console(file=sink, width=width, markup=False, emoji=False, highlight=False)
-    show(report, console, top=top)
-    return sink.getvalue()
+    return text_of(lambda console: show(report, console, top=top), width)
 
 
 def view(report: BenchReport, width: int, top: int) -> RenderableType:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from io import StringIO
 from typing import NamedTuple
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tfq_ext.report.console import text_of
 from tfq_ext.report.tables import LEFT, RIGHT, plain_table
 from tfq_ext.report.words import count, short
 from tfq_ext.validation.comparison import Comparison, LayerRow
@@ -60,9 +60,7 @@ COLUMNS: tuple[Column, ...] = (
 
 def to_text(comparison: Comparison, *, width: int = 100, top: int = 10) -> str:
     """The report as plain text of so many columns."""
-    file = StringIO()
-    show(comparison, Console(file=file, width=width, color_system=None), top=top)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return text_of(lambda console: show(comparison, console, top=top), width)
 
 
 def show(

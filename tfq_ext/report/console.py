@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from typing import Any
+
 from rich.console import Console
+
+_PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
 
 
 def stdout() -> Console:
     """For what was asked for."""
-    return Console(markup=False, emoji=False, highlight=False)
+    return Console(**_PLAIN)
 
 
 def stderr() -> Console:
     """For progress and remarks."""
-    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+    return Console(stderr=True, **_PLAIN)
+
+
+def text_of(show: Callable[[Console], object], width: int = 100) -> str:
+    """What `show` prints, as plain text of so many columns, without blanks at line ends.
+
+    Inside Jupyter, too, where rich would display the text at once instead of giving it back.
+    """
+    file = io.StringIO()
+    show(Console(file=file, width=width, color_system=None, force_jupyter=False, **_PLAIN))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"

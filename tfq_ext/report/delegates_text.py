@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from io import StringIO
 from itertools import groupby
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from tfq_ext.report.console import text_of
 from tfq_ext.report.tables import LEFT, RIGHT, plain_table
 from tfq_ext.report.words import count, printable, short
 from tfq_ext.validation.delegates.fp16.values import Fp16Risk, TensorRisk
@@ -42,10 +42,7 @@ _BASELINE = "Errors are relative (L2), against XNNPACK on one CPU thread with th
 
 def to_text(report: DelegateReport, *, width: int = 100, top: int = SHOWN) -> str:
     """The report as plain text of so many columns."""
-    file = StringIO()
-    console = Console(file=file, width=width, color_system=None, markup=False, highlight=False)
-    show(report, console, top=top)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return text_of(lambda console: show(report, console, top=top), width)
 
 
 def show(report: DelegateReport, console: Console, *, top: int = SHOWN) -> None:

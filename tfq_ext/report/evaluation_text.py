@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import io
+import math
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tfq_ext.report import words
 from tfq_ext.report.accuracy_text import TITLES
+from tfq_ext.report.console import text_of
 from tfq_ext.report.tables import LEFT, RIGHT, plain_table
 from tfq_ext.validation.accuracy.values import AccuracyReport, MetricRow
 from tfq_ext.validation.side_by_side import EvaluatedFile, Evaluation
@@ -26,10 +27,10 @@ def view(found: Evaluation, width: int) -> RenderableType:
     reports = [row.accuracy for row in found.rows if row.accuracy is not None]
     metric = next((r.metrics[0].name for r in reports if r.metrics), "")
     both, zipped = bool(found.reference), width >= ZIPPED
-    columns = [("", LEFT), ("size", RIGHT)] + [("zipped", RIGHT)] * zipped
+    columns = [("", LEFT), ("kB", RIGHT)] + [("zipped kB", RIGHT)] * zipped
     if metric:
-        columns += [(TITLES.get(metric, words.short(metric)), LEFT)] + [("lost", LEFT)] * both
-    columns += [("agrees", RIGHT), ("SQNR", RIGHT)] if both else []
+        columns += [(_title(reports, metric), LEFT)] + [("lost", LEFT)] * both
+    columns += [("agrees %", RIGHT), ("SQNR dB", RIGHT)] if both else []
     rows = [_float_row(found, reports, metric, zipped)] if both else []
     rows += [_cells(row, metric, both, zipped) for row in found.rows]
     table = plain_table(columns, [[*cells, *[""] * (len(columns) - len(cells))] for cells in rows])
@@ -42,10 +43,7 @@ def view(found: Evaluation, width: int) -> RenderableType:
 
 def as_text(found: Evaluation, width: int = 100) -> str:
     """The view as plain text."""
-    sink = io.StringIO()
-    console = Console(file=sink, width=width, color_system=None, markup=False, highlight=False)
-    console.print(view(found, width))
-    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
+    return text_of(lambda console: console.print(view(found, width)), width)
 
 
 def _headline(reports: list[AccuracyReport]) -> str:
@@ -69,7 +67,7 @@ def _notes(found: Evaluation) -> list[str]:
 def _float_row(
     found: Evaluation, reports: list[AccuracyReport], metric: str, zipped: bool
 ) -> list[str | Text]:
-    cells: list[str | Text] = [Text("reference", "bold"), words.size(found.reference_bytes)]
+    cells: list[str | Text] = [Text("reference", "bold"), _kilobytes(found.reference_bytes)]
     cells += [""] * zipped
     row = next((m for r in reports if (m := r.metric(metric))), None)
     if row is not None and row.reference is not None:
@@ -80,8 +78,8 @@ def _float_row(
 def _cells(row: EvaluatedFile, metric: str, both: bool, zipped: bool) -> list[str | Text]:
     cells: list[str | Text] = [
         Text(words.short(row.name, 28), "bold"),
-        words.size(row.size_bytes),
-        *[words.size(row.zipped_bytes)] * zipped,
+        _kilobytes(row.size_bytes),
+        *[_kilobytes(row.zipped_bytes)] * zipped,
     ]
     if row.accuracy is None:
         return [*cells, Text("failed", "red")]
@@ -89,8 +87,8 @@ def _cells(row: EvaluatedFile, metric: str, both: bool, zipped: bool) -> list[st
         cells += _metric(row.accuracy.metric(metric), both)
     if both:
         a = row.accuracy
-        cells.append("" if a.agreement is None else f"{100 * a.agreement:.1f} %")
-        cells.append("" if a.sqnr_db is None else words.db(a.sqnr_db))
+        cells.append("" if a.agreement is None else f"{100 * a.agreement:.1f}")
+        cells.append("" if a.sqnr_db is None else words.db(a.sqnr_db).removesuffix(" dB"))
     return cells
 
 
@@ -98,20 +96,32 @@ def _metric(found: MetricRow | None, both: bool) -> list[str | Text]:
     """The value, and what was lost, each with its interval."""
     if found is None:
         return [""] * (1 + both)
-    scale = 100 if found.unit == "share" else 1
     value = _number(found.candidate, found.unit)
     if found.interval is not None:
-        value += f" ({_range(found.interval, scale)})"
+        value += f" ({_range(found.interval, found.unit)})"
     if not both or found.drop is None:
         return [value, *[""] * both]
     point, lo, hi = found.drop
     style = "red" if lo > 0 else "green" if hi < 0 else ""
-    return [value, Text(f"{scale * point:.3g} ({_range((lo, hi), scale)})", style)]
+    return [value, Text(f"{_number(point, found.unit)} ({_range((lo, hi), found.unit)})", style)]
 
 
-def _range(ends: tuple[float, float], scale: int) -> str:
-    return " to ".join(f"{scale * end:.3g}" for end in ends)
+def _title(reports: list[AccuracyReport], metric: str) -> str:
+    """The metric with its unit."""
+    unit = next(row.unit for r in reports if (row := r.metric(metric)) is not None)
+    name = TITLES.get(metric, words.short(metric))
+    return f"{name} {'%' if unit == 'share' else unit}".rstrip()
+
+
+def _kilobytes(count: int) -> str:
+    return f"{count / 1e3:.1f}"
+
+
+def _range(ends: tuple[float, float], unit: str) -> str:
+    return " to ".join(_number(end, unit) for end in ends)
 
 
 def _number(value: float, unit: str) -> str:
-    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.4g} {unit}".rstrip()
+    if not math.isfinite(value):
+        return "unknown"
+    return f"{100 * value:.1f}" if unit == "share" else f"{value:.4g}"

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tfq_ext.report import inspect_tables as tables
 from tfq_ext.report import words
+from tfq_ext.report.console import text_of
 from tfq_ext.report.inspect_tables import amount, number, safe, shape_text, share, size
 from tfq_ext.validation.inspection.model import Inspection
 from tfq_ext.validation.inspection.rows import OpRow, TensorRow, WeightRow
@@ -46,11 +47,7 @@ class View:
 
 def to_text(found: Inspection, *, width: int = 100, view: View | None = None) -> str:
     """The report as plain text."""
-    from io import StringIO
-
-    file = StringIO()
-    show(found, Console(file=file, width=width, color_system=None), view or View())
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    return text_of(lambda console: show(found, console, view or View()), width).rstrip("\n")
 
 
 def show(found: Inspection, console: Console, view: View) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from io import StringIO
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from tfq_ext.report import words
+from tfq_ext.report.console import text_of
 from tfq_ext.report.tables import LEFT, plain_table
 from tfq_ext.validation.finding import SEVERITIES, Finding, Rule
 
@@ -26,10 +26,7 @@ INDENT = 9  # columns of the longest severity and a gap
 
 def to_text(report: LintReport, *, width: int = 100, severity: str = "info") -> str:
     """The report as plain text."""
-    file = StringIO()
-    console = Console(file=file, width=width, color_system=None, markup=False, highlight=False)
-    show(report, console, severity=severity)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return text_of(lambda console: show(report, console, severity=severity), width)
 
 
 def show(

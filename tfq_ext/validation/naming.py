@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 Source = bytes | str | os.PathLike[str]
 
@@ -12,9 +13,10 @@ def named(models: Mapping[str, Source] | Sequence[Source] | Source) -> dict[str,
     """Files by name; without names as on disk, numbered where two are alike."""
     if isinstance(models, Mapping):
         return dict(models)
-    single = isinstance(models, bytes | bytearray | str | os.PathLike)
+    one = isinstance(models, bytes | bytearray | str | os.PathLike)
+    sources = [models] if one else models
     found: dict[str, Source] = {}
-    for source in [models] if single else models:  # type: ignore[list-item,union-attr]
+    for source in cast(Sequence[Source], sources):
         base = "model" if isinstance(source, bytes | bytearray) else os.path.basename(str(source))
         name, k = base, 2
         while name in found:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tfq_ext.repair.audit.advice import dominant_sentence, headline, next_steps, scores, step_label
 from tfq_ext.repair.audit.values import Audit, FileFacts, Variant
 from tfq_ext.report.audit_text.table import cell, new_table, tensor_table
+from tfq_ext.report.console import text_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,13 +26,7 @@ def to_text(audit: Audit, *, width: int = 100, top: int = 10) -> str:
         width: columns.
         top: at most so many tensors.
     """
-    from io import StringIO
-
-    from rich.console import Console
-
-    file = StringIO()
-    show(audit, Console(file=file, width=width, color_system=None), top=top)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    return text_of(lambda console: show(audit, console, top=top), width)
 
 
 def show(audit: Audit, console: Console, *, top: int = 10) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from io import StringIO
 
 from rich.console import Console
 
+from tfq_ext.report.console import text_of
 from tfq_ext.report.lined import Lined
 from tfq_ext.report.words import count, db, size
 from tfq_ext.search.found import Found, LayerWidth, Point, Worth
@@ -49,10 +49,7 @@ def show_found(found: Found, console: Console, *, top: int | None = TOP) -> None
 
 def found_text(found: Found) -> str:
     """The same as plain text of 100 columns."""
-    buffer = StringIO()
-    console = Console(file=buffer, width=WIDTH, markup=False, emoji=False, highlight=False)
-    show_found(found, console)
-    return buffer.getvalue().rstrip("\n")
+    return text_of(lambda console: show_found(found, console), WIDTH).rstrip("\n")
 
 
 def _head(found: Found) -> Iterator[str]:

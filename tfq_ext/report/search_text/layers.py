@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from io import StringIO
 
 from rich.console import Console
 
+from tfq_ext.report.console import text_of
 from tfq_ext.report.lined import Lined
 from tfq_ext.report.words import count, db
 from tfq_ext.search.sensitivity import ALL, ALL_BUT, ONLY, Sensitivity, SensitivityRow
@@ -50,10 +50,7 @@ LEGEND = (
 
 def sensitivity_text(found: Sensitivity) -> str:
     """The same as plain text of 100 columns."""
-    buffer = StringIO()
-    console = Console(file=buffer, width=WIDTH, markup=False, emoji=False, highlight=False)
-    show_sensitivity(found, console)
-    return buffer.getvalue().rstrip("\n")
+    return text_of(lambda console: show_sensitivity(found, console), WIDTH).rstrip("\n")
 
 
 def _head(found: Sensitivity) -> list[str]:
