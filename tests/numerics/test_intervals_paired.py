@@ -38,6 +38,11 @@ def test_bonett_price_by_hand():
     assert paired_interval(*_hits(1000, 3, 0)).lo == pytest.approx(p - q - half, rel=1e-5)
 
 
+def test_ends_are_plain_floats():
+    found = paired_interval(*_hits(1000, 3, 0))  # numpy's print as np.float64(...) in reports
+    assert [type(end) for end in (found.drop, found.lo, found.hi)] == [float] * 3
+
+
 def test_one_sample_decides_nothing():
     found = paired_interval(np.array([1.0]), np.array([0.0]))
     assert found.drop == 1.0

@@ -133,7 +133,7 @@ def paired_interval(
     n = r.size + 2
     p = (float(np.maximum(r - c, 0).sum()) + 1) / n
     q = (float(np.maximum(c - r, 0).sum()) + 1) / n
-    half = float(norm.ppf(0.5 + confidence / 2)) * np.sqrt((p + q - (p - q) ** 2) / n)
+    half = float(norm.ppf(0.5 + confidence / 2) * np.sqrt((p + q - (p - q) ** 2) / n))
     lo, hi = max(-1.0, p - q - half), min(1.0, p - q + half)
     return PairedDrop(found.drop, min(found.lo, lo), max(found.hi, hi), found.p_value)
 
