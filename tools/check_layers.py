@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("numerics", "recipe"),
     ("samples", "demo"),
     ("spec",),
-    ("_table", "_optional", "_files"),
+    ("_table", "_optional", "_files", "_terminal"),
     ("errors",),
 )
 

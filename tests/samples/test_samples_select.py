@@ -214,3 +214,22 @@ def test_progress_shows_count_and_goes_to_stderr(monkeypatch):
     assert len(list(progress(open_samples(rows(5), [X]), label="observe", enabled=True))) == 5
     assert "observe" in screen.getvalue()
     assert "5/5" in screen.getvalue()
+
+
+def test_a_notebook_keeps_no_frames_of_bars(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    shown = []
+    for kernel in (False, True):  # a notebook runs `!tfq` on a terminal, and stores all it gets
+        screen = Terminal()
+        monkeypatch.setattr(sys, "stderr", screen)
+        if kernel:
+            monkeypatch.setenv("JPY_PARENT_PID", "1")
+        else:
+            monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+        assert len(list(progress(open_samples(rows(5), [X]), label="observe"))) == 5
+        shown.append(screen.getvalue())
+    assert "observe" in shown[0]
+    assert shown[1] == ""

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tfq_ext._terminal import watched
 from tfq_ext.cli import options
 from tfq_ext.cli.errors import BAD_INPUT, EXIT_CODES
 
@@ -147,7 +148,7 @@ def _sample(model: str, data: str | None, preprocess: str | None, signature: str
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on stderr while rounds go on, where somebody looks."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or not watched(sys.stderr):
         yield None
         return
     from rich.progress import Progress

@@ -8,17 +8,24 @@ from typing import Any
 
 from rich.console import Console
 
+from tfq_ext._terminal import in_notebook
+
 _PLAIN: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
 
 
 def stdout() -> Console:
     """For what was asked for."""
-    return Console(**_PLAIN)
+    return Console(force_terminal=_forced(), **_PLAIN)
 
 
 def stderr() -> Console:
     """For progress and remarks."""
-    return Console(stderr=True, **_PLAIN)
+    return Console(stderr=True, force_terminal=_forced(), **_PLAIN)
+
+
+def _forced() -> bool | None:
+    """False in a notebook, where no terminal is meant; None: see for yourself."""
+    return False if in_notebook() else None
 
 
 def text_of(show: Callable[[Console], object], width: int = 100) -> str:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from tfq_ext._terminal import watched
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -23,7 +25,7 @@ def progress(
         total: number of samples, if the caller knows better.
         enabled: None shows the bar on a terminal only; True forces it, False silences it.
     """
-    if not (sys.stderr.isatty() if enabled is None else enabled):
+    if not (watched(sys.stderr) if enabled is None else enabled):
         yield from samples
         return
     bar = _bar()
