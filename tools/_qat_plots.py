@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from _figures import LOOKS, STYLE, Look
 from _qat_plan import METHODS, Run
 from _qat_queue import Job
 from _qat_results import run_of
 
 from tfq_ext._optional import need
 
-# Okabe and Ito's colors, which color-blind people tell apart; a marker each for print.
-LINES = {
-    "": ("#0072B2", "o", "corrected and frozen"),
-    "-naive": ("#D55E00", "s", "naive folding"),
-    "-unfrozen": ("#CC79A7", "v", "corrected, never frozen"),
-    "-static": ("#009E73", "^", "folded before training"),
+Line = tuple[Look, str]
+LINES: dict[str, Line] = {
+    "": (LOOKS[0], "corrected and frozen"),
+    "-naive": (LOOKS[1], "naive folding"),
+    "-unfrozen": (LOOKS[3], "corrected, never frozen"),
+    "-static": (LOOKS[2], "folded before training"),
 }
 BITS = ("w8", "w4")
 
@@ -30,6 +31,18 @@ def run(job: Job) -> list[str]:
     panels = _panels(rows)
     if not panels:
         return ["plot: no watched runs; run the step finetune first"]
+    with matplotlib.rc_context(STYLE):
+        figure = _drawn(plt, rows, jitter, panels)
+        for name in ("plot.png", "plot.svg"):
+            metadata = {"Date": None} if "svg" in name else None
+            figure.savefig(job.out / name, dpi=80, metadata=metadata)
+        plt.close(figure)
+    return []
+
+
+def _drawn(
+    plt: Any, rows: dict[str, Any], jitter: dict[str, Any], panels: list[tuple[Run, str]]
+) -> Any:
     size = (11, 3.2 * len(panels))
     figure, axes = plt.subplots(len(panels), 2, figsize=size, squeeze=False)
     for (base, bits), (left, right) in zip(panels, axes, strict=True):
@@ -43,10 +56,7 @@ def run(job: Job) -> list[str]:
             if axis.get_legend_handles_labels()[0]:
                 axis.legend(fontsize="small")
     figure.tight_layout()
-    for name in ("plot.png", "plot.svg"):
-        figure.savefig(job.out / name, dpi=80, metadata={"Date": None} if "svg" in name else None)
-    plt.close(figure)
-    return []
+    return figure
 
 
 def _panels(rows: dict[str, Any]) -> list[tuple[Run, str]]:
@@ -70,28 +80,32 @@ def _of(rows: dict[str, Any], base: Run, method: str) -> list[dict[str, Any]]:
     return chosen
 
 
-def _accuracy(axis: Any, rows: list[dict[str, Any]], look: tuple[str, str, str]) -> None:
+def _accuracy(axis: Any, rows: list[dict[str, Any]], look: Line) -> None:
     if not rows:
         return
-    color, marker, label = look
+    style, label = look
     traces = 100 * np.array([row["trace"] for row in rows])
     steps = rows[0]["every"] * np.arange(1, traces.shape[1] + 1)
-    axis.plot(steps, traces.mean(axis=0), color=color, marker=marker, label=label)
+    _line(axis, steps, traces.mean(axis=0), style, label)
     if len(traces) > 1:
-        axis.fill_between(steps, traces.min(axis=0), traces.max(axis=0), color=color, alpha=0.15)
+        axis.fill_between(
+            steps, traces.min(axis=0), traces.max(axis=0), color=style.color, alpha=0.15
+        )
 
 
-def _changes(
-    axis: Any, rows: list[dict[str, Any]], jitter: dict[str, Any], look: tuple[str, str, str]
-) -> None:
+def _changes(axis: Any, rows: list[dict[str, Any]], jitter: dict[str, Any], look: Line) -> None:
     found = [row for row in rows if row["changed"]]
     if not found:
         return
-    color, marker, label = look
+    style, label = look
     steps = [step for step, _ in found[0]["changed"]]
     shares = 100 * np.array([[share for _, share in row["changed"]] for row in found])
     for row in found:
         if row["id"] in jitter:
             label = f"{label}; {100 * jitter[row['id']]['share']:.2g} % batch to batch"
             break
-    axis.plot(steps, shares.mean(axis=0), color=color, marker=marker, label=label)
+    _line(axis, steps, shares.mean(axis=0), style, label)
+
+
+def _line(axis: Any, x: Any, y: Any, look: Look, label: str) -> None:
+    axis.plot(x, y, color=look.color, marker=look.marker, linestyle=look.dash, label=label)
