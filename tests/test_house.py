@@ -308,6 +308,23 @@ def test_readme_blocks_share_a_folder_and_failures_are_told(tmp_path):
     assert "AssertionError" in found
 
 
+def test_pages_of_the_guide_begin_where_the_first_page_ended(tmp_path):
+    guide = tmp_path / "docs" / "guide"
+    guide.mkdir(parents=True)
+    (tmp_path / "README.md").write_text("```bash run\ntest ! -e made\n```\n")
+    (guide / "first_file.md").write_text("```bash run\ntest ! -e made; echo 1 > made\n```\n")
+    (guide / "a.md").write_text("```bash run\ntest -e made; echo 2 > more\n```\n")
+    (guide / "b.md").write_text("```bash run\ntest -e made; test ! -e more\n```\n")
+    (guide / "c.md").write_text("no block\n")
+    names = [path.stem for path in documents(tmp_path)]
+    assert names == ["README", "first_file", "a", "b"]
+    assert check_documents(tmp_path) == []
+    assert check_documents(tmp_path, only=[guide / "b.md"]) == []
+    (guide / "b.md").write_text("```bash run\nfalse\n```\n")
+    (found,) = check_documents(tmp_path)
+    assert found.startswith("b.md:1: exit code 1")
+
+
 def test_an_unmarked_block_is_a_fault(tmp_path):
     path = tmp_path / "R.md"
     path.write_text("text\n```bash\necho\n```\n")
