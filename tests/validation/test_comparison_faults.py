@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from planned_files import integer
+from planned_files import concat, integer
 from small_nets import images, residual
 
 from tfq_ext.cli.options import parse_settings
@@ -256,3 +256,11 @@ def test_a_reader_of_a_bad_grid_is_its_victim(reference):
     assert VICTIM in deep.causes
     assert "'sum'" in deep.verdict
     assert deep.loss < 0.1
+
+
+def test_the_quiet_branch_of_a_concatenation_is_not_told_to_choose_another_range(run):
+    found = run(concat(100.0), integer(concat(100.0)))
+    row = named(found, "shared-grid", "quiet")
+    assert row.joined_by == "CONCATENATION"
+    assert "because CONCATENATION gives all its tensors one grid" in row.verdict
+    assert "wide" not in row.causes

@@ -79,7 +79,8 @@ def _wide(row: LayerRow) -> str:
 
 
 def _shared(row: LayerRow) -> str:
-    return f"{_wide(row)}, because {row.op} gives all its tensors one grid"
+    op = row.op if row.op in SAME_GRID else row.joined_by
+    return f"{_wide(row)}, because {op} gives all its tensors one grid"
 
 
 def _fixed(row: LayerRow) -> str:
@@ -166,7 +167,7 @@ def _is_wide(row: LayerRow) -> bool:
 
 
 def _is_shared(row: LayerRow) -> bool:
-    return _is_wide(row) and row.op in SAME_GRID
+    return _is_wide(row) and (row.op in SAME_GRID or bool(row.joined_by))
 
 
 def _is_per_tensor(row: LayerRow) -> bool:
@@ -247,8 +248,9 @@ CAUSES: Table[Cause] = Table(
         "shared-grid": Cause(
             _if(_is_shared, _rounding_only),
             _shared,
-            "Bring the branches to one scale before they meet, or give that op 16 bits or float "
-            "by a rule.",
+            'Bring the branches to one scale before they meet (equalize = "on" does where it can), '
+            "or give that op 16 bits or float by a rule.",
+            "equalize=on",
         ),
         "wide": Cause(
             _if(lambda r: _is_wide(r) and not _is_shared(r), _rounding_only),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfq_ext.tflite.arithmetic import arithmetic
+from tfq_ext.tflite.facts import ALL, SAME_GRID
 from tfq_ext.validation.comparison.labels import labels, printable
 from tfq_ext.validation.comparison.match import Match
 from tfq_ext.validation.comparison.nodes import INPUT
@@ -75,6 +76,7 @@ class RowMaker:
             "arithmetic": "input" if op is None else arithmetic(graph, op),
             "dtype": graph.dtype(match.candidate),
             "inputs": self._inputs(op),
+            "joined_by": self._joined_by(match.candidate),
             **_on_grid(sums),
             **_measures(sums),
         }
@@ -85,6 +87,15 @@ class RowMaker:
             return ()
         read = [view.origin(int(t)) for t in op.inputs if t >= 0 and int(t) not in view.static]
         return tuple(dict.fromkeys(view.graph.name(t) for t in read))
+
+    def _joined_by(self, tensor: int) -> str:
+        """The op that gives this tensor and another one grid, by reading both."""
+        graph = self._scene.candidate.graph
+        for k in graph.consumers.get(tensor, []):
+            positions = SAME_GRID.get(graph.code(graph.ops[k]), ())
+            if positions == ALL or len(positions) > 1:
+                return graph.code(graph.ops[k])
+        return ""
 
     def _weight(self, match: Match) -> dict[str, Any]:
         facts = self.facts(match)

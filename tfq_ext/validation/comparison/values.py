@@ -84,6 +84,7 @@ class LayerRow:
         bias_headroom: bits that the greatest bias code leaves below the end of its type.
         bias_lsb: greatest change of a bias, in codes of the output, with its channel.
         inputs: names of the tensors that the op reads.
+        joined_by: code of the op that reads it together with others on one grid; "" without.
         parts: where the own noise comes from, greatest first.
         loss: own noise over signal as a share of the sum over all layers, 0..1.
         verdict: in words; "" for a layer that is fine.
@@ -127,6 +128,7 @@ class LayerRow:
     bias_headroom: float | None = None
     bias_lsb: tuple[float, int] | None = None
     inputs: tuple[str, ...] = ()
+    joined_by: str = ""
     parts: tuple[Part, ...] = ()
     rms: float = 0.0
     label: str = ""
