@@ -21,6 +21,8 @@ from tfq_ext.tflite.inputs import input_specs
 Judge = Iterator[tuple[dict[str, np.ndarray], Any]]
 CALIBRATE = 100  # samples, as the whitepaper's section 3.1 has mini-batches
 BATCH = 100
+TRAINED = 1500  # bundled test images, the first ones, on which networks are trained further
+CIFAR = {"mobilenet-0.35-relu6": "MobileNetV2 x 0.35", "resnet20-1-relu6": "ResNet-20"}
 
 
 class Network:
@@ -72,12 +74,31 @@ class Network:
 
 
 def bundled(count: int) -> Network:
-    """The network and images that the package ships."""
-    x, y = (part[:count] for part in demo.evaluation())
+    """The network and images that the package ships; the first test images are for training."""
+    x, y = (part[TRAINED : TRAINED + count] for part in demo.evaluation())
     arrays = (demo.calibration()[:CALIBRATE], x, y)
-    about = f"{count} bundled Fashion-MNIST test images, {CALIBRATE} training images calibrate"
+    about = f"{len(y)} bundled Fashion-MNIST test images, {CALIBRATE} training images calibrate"
     source = demo.model_path()
-    return Network(f"bundled-{count}", "bundled", about, source, partial(_arrays, *arrays))
+    return Network(f"bundled-{len(y)}", "bundled", about, source, partial(_arrays, *arrays))
+
+
+def cifar(data: Path, qat: Path, count: int) -> Iterator[Network]:
+    """The float networks of a finished bench_qat whose models are there."""
+    with np.load(data, allow_pickle=False) as archive:
+        x, y = archive["x_test"][:count], np.asarray(archive["y_test"]).ravel()[:count]
+        first = archive["x_train"][:CALIBRATE]
+    arrays = (_normalized(first), _normalized(x), y)
+    about = f"the first {count} CIFAR-10 test images, {CALIBRATE} training images calibrate"
+    for id, name in CIFAR.items():
+        source = qat / "models" / f"{id}-s0.keras"
+        if source.exists():
+            yield of_arrays(f"{id}-{count}", f"{name}, CIFAR-10", about, source, arrays)
+
+
+def _normalized(pixels: np.ndarray) -> np.ndarray:
+    from _qat_data import normalized
+
+    return normalized(pixels)
 
 
 def of_arrays(
@@ -133,7 +154,7 @@ class Folder:
 
         def judges() -> Judge:
             for sample in judge.ahead(2):
-                yield dict(sample.inputs), [int(sample.label)]
+                yield dict(sample.inputs), np.asarray([sample.label], np.int64)
 
         return calibrate, judges
 

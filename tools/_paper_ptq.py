@@ -21,6 +21,9 @@ from _paper import (
     percent,
 )
 from _paper_sim import FLOAT, Scheme, judged, level, recipes, schemes
+from _paper_trained import column as trained
+from _paper_trained import made
+from _paper_tune import WAYS
 
 Rows = dict[str, Row]
 SLACK_DB = 0.5  # a claim about SQNR may miss by so much
@@ -42,6 +45,7 @@ def table(
     wanted: Mapping[str, Scheme],
     more: Mapping[str, Any],
     check: Check,
+    qat: Mapping[str, str],
     lab: Lab,
     published: Published,
 ) -> Found:
@@ -51,6 +55,7 @@ def table(
         wanted: column -> scheme; the published columns are among them, or are "float".
         more: column -> recipe of ours that is set beside.
         check: (network, row by column) -> claims.
+        qat: published column -> way of training.
     """
     found: dict[str, Rows] = {}
     for network in lab.networks.values():
@@ -61,13 +66,17 @@ def table(
     extra = [n for n in (*wanted, *more) if n not in published.columns]
     top1 = beside(
         published,
-        (_top1(name, rows, (*published.columns, *extra)) for name, rows in found.items()),
+        (
+            _top1(lab, name, rows, {c: qat.get(c) for c in (*published.columns, *extra)})
+            for name, rows in found.items()
+        ),
         "Top-1, %; ± is half of the 95 % interval of float's",
         [_ours(name, more) for name in extra],
     )
-    claims = tuple(c for name, rows in found.items() for c in check(name, rows))
+    claims = [c for name, rows in found.items() for c in check(name, rows)]
+    claims += more_from_training(lab, found, qat)
     picture = Picture("top1", CAPTION, partial(_kept, published, found, tuple(wanted)), (7.2, 3.8))
-    return Found((top1, _drift(found, more)), claims, (picture,))
+    return Found((top1, _drift(found, more)), tuple(claims), (picture,))
 
 
 CAPTION = (
@@ -80,9 +89,12 @@ def _ours(name: str, more: Mapping[str, Any]) -> str:
     return f"`{name}` (integers)" if name in more else name
 
 
-def _top1(name: str, rows: Rows, columns: Cells) -> Cells:
+def _top1(lab: Lab, name: str, rows: Rows, columns: Mapping[str, str | None]) -> Cells:
     cells = []
-    for column in columns:
+    for column, method in columns.items():
+        if method is not None:
+            cells.append(trained(lab, name, method))
+            continue
         text = percent(rows[column]["top1"])
         if column == FLOAT:
             lo, hi = rows[FLOAT]["top1_interval"]
@@ -122,6 +134,13 @@ def _kept(published: Published, found: Mapping[str, Rows], wanted: Cells, figure
     figures.legend(axes)
 
 
+INTEGERS = {"int8-minmax": "int8-minmax", "fast": "fast"}
+FOUR_INTEGERS = {"int4-fast": "int4-fast"}
+UNTRAINED = {"w4": "symmetric, channel", "w8a4": "w8 a4"}  # way of training -> column
+FOUR = {name: Scheme(4, s.symmetric, s.per_channel, 8) for name, s in WEIGHTS.items()}
+FOUR_ACTIVATIONS = {"w8 a4": Scheme(8, activations=4), "w4 a8": Scheme(4, activations=8)}
+
+
 def _no_worse(
     name: str, rows: Mapping[str, Row], better: str, worse: str, why: str, must: bool = True
 ) -> Claim:
@@ -152,3 +171,46 @@ def all_integers(name: str, rows: Mapping[str, Row]) -> Iterator[Claim]:
         f"{100 * lost:+.1f} points; weights by layer as well {100 * other:+.1f}",
         lost <= 0.03,
     )
+
+
+def four_bits(name: str, rows: Mapping[str, Row]) -> Iterator[Claim]:
+    """What table 5 says of what is not trained."""
+    yield _no_worse(
+        *(name, rows, "symmetric, channel", "symmetric, layer"),
+        f"4 bits by channel no worse than by layer (slack {SLACK_DB} dB)",
+    )
+    lost = rows["symmetric, channel"]["drop"][0]
+    yield Claim(
+        f"{name}: 4 bits to the nearest code, not trained, lose more than a point",
+        f"{100 * lost:+.1f} points",
+        lost > 0.01,
+        must=False,
+    )
+
+
+def four_bit_activations(name: str, rows: Mapping[str, Row]) -> Iterator[Claim]:
+    """What table 6 says of what is not trained."""
+    a, w = level(rows["w8 a4"]), level(rows["w4 a8"])
+    yield Claim(
+        f"{name}: 4-bit activations are further from float than 4-bit weights",
+        f"{a:.1f} dB, {w:.1f} dB",
+        a < w,
+        must=False,
+    )
+
+
+def more_from_training(
+    lab: Lab, found: Mapping[str, Rows], qat: Mapping[str, str]
+) -> Iterator[Claim]:
+    """Training brings back what the same grids lose without it; 4-bit weights more than
+    4-bit activations."""
+    for method in dict.fromkeys(qat.values()):
+        for one in made(lab, method):
+            rows = found.get(one.network)
+            if rows is None or one.lost is None:
+                continue
+            plain = rows.get(UNTRAINED[method])
+            if plain is not None:
+                text = f"{one.network}: trained, {WAYS[method].method.about} beats the same grids"
+                shown = f"{percent(one.accuracy)} %, not trained {percent(plain['top1'])} %"
+                yield Claim(f"{text} untrained", shown, one.accuracy > plain["top1"])

@@ -24,37 +24,16 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import _paper_networks as networks
-import _paper_ptq as ptq
-import _paper_published as published
+import _paper_tune as grounds_of
 from _bench import run
-from _paper import Lab, Section
+from _paper import Lab
 from _paper_report import outcome, write
+from _paper_sections import SECTIONS
 
-from tfq_ext._table import Table
-
-SIMULATED = (
-    "Grids are simulated in float, as the paper does: FAKE_QUANT behind the activations, decoded "
-    "codes in place of weights, both in LiteRT. No kernel takes asymmetric weights."
-)
-SMALL = (
-    "The bundled network has 75 thousand parameters and ten classes of clothes; ImageNet's have "
-    "millions and a thousand. Small images and few classes forgive more."
-)
-SECTIONS: Table[Section] = Table(
-    "section",
-    {
-        "table2": Section(
-            "Table 2: weights in 8 bits, nothing trained",
-            partial(ptq.table, ptq.WEIGHTS, {}, ptq.weights_only),
-            published.TABLE_2,
-            (SIMULATED, SMALL),
-        ),
-    },
-)
+CIFAR_IMAGES = 1000  # that judge what is not trained
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -74,6 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--limit", type=int, default=2000, help="images of --imagenet that judge (default 2000)")
     add("--cifar", type=Path, metavar="FILE", help="CIFAR-10 as .npz")
     add("--qat", type=Path, metavar="DIR", help="results of tools/bench_qat.py")
+    add("--steps", type=int, metavar="N", help="of 64 images, each way of training (default 200)")
     add("--out", type=Path, default=Path("whitepaper"), metavar="DIR", help="(default whitepaper)")
     add("--docs", type=Path, metavar="DIR", help="write whitepaper.md and whitepaper_*.png there")
     args = parser.parse_args(argv)
@@ -85,21 +65,27 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def laboratory(args: argparse.Namespace) -> Lab:
     """Networks and images of all sources that were given."""
-    found = [networks.bundled(500 if args.quick else 3000)]
+    quick = args.quick
+    found, grounds = [networks.bundled(300 if quick else 1500)], {}
+    theirs = list(networks.shared(args.shared)) if args.shared and not quick else []
+    cifar, qat = (None, None) if quick else (args.cifar, args.qat)
     absent = []
-    theirs = list(networks.shared(args.shared)) if args.shared and not args.quick else []
     if not theirs:
         absent.append("--shared: no ImageNet networks, so the rows of large networks are missing")
     found += theirs
-    if args.imagenet and not args.quick:
+    if args.imagenet and not quick:
         found += networks.imagenet(args.imagenet, theirs, args.labels, args.limit)
     else:
         absent.append("--imagenet: no validation images, so no top-1 on ImageNet of our own")
-    for option, what in (("cifar", "no CIFAR-10"), ("qat", "no finished training on CIFAR-10")):
-        if getattr(args, option) is None or args.quick:
-            absent.append(f"--{option}: {what}")
+    steps = args.steps or (24 if quick else 200)
+    grounds["bundled"] = grounds_of.bundled(found[0], steps, quick)
+    if cifar and qat:
+        found += networks.cifar(cifar, qat, CIFAR_IMAGES)
+    else:
+        absent.append("--cifar and --qat: no networks that were trained long on CIFAR-10")
     args.out.mkdir(parents=True, exist_ok=True)
-    return Lab(args.out, args.quick, {n.name: n for n in found}, absent=tuple(absent))
+    named = {network.name: network for network in found}
+    return Lab(args.out, quick, named, grounds, qat, cifar, tuple(absent))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
