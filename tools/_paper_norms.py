@@ -1,4 +1,4 @@
-"""BatchNorm in training (corrected, frozen, naive, folded before), and ReLU against ReLU6."""
+"""BatchNorm in training: corrected and frozen, naive, never frozen, folded before."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 import _figures as figures
 import numpy as np
 from _paper import Claim, Found, Grid, Lab, Picture, Published, Row, percent
-from _paper_sim import by_recipe
-from _paper_trained import TOP_1, Outcome, bench_results, cell, line_up, read, title_id
+from _paper_trained import TOP_1, Outcome, bench_results, cell, line_up, title_id
 from _paper_tune import WAYS, Ground
 from _qat_plan import FLOAT
 
 from tfq_ext._optional import need
-from tfq_ext.validation.accuracy import evaluate
 
 FOLDINGS = ("", "-naive", "-unfrozen", "-static")
 NAMES = ("corrected and frozen", "naive", "corrected, never frozen", "folded before training")
@@ -24,7 +22,8 @@ ROWS = 64  # images of a batch whose statistics move the weights
 
 def run(lab: Lab, published: Published) -> Found:
     """Accuracy by way of folding, and how far two batches' weights are apart."""
-    grids, claims = [], []
+    grids: list[Grid] = []
+    claims: list[Claim] = []
     for bits in ("w8", "w4"):
         lines = line_up(lab, (FLOAT, *(f"{bits}{suffix}" for suffix in FOLDINGS)))
         header = ("network", "float, fine-tuned", *NAMES)
@@ -128,57 +127,3 @@ def _draw(traces: list[Any], figure: Any) -> None:
         figures.lines(axis, series, f"{name}: step", "test accuracy, %" if axis is axes[0] else "")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-
-
-def relu(lab: Lab, published: Published) -> Found:
-    """The same network with ReLU and with ReLU6: trained so, and with the cap taken off."""
-    grids, claims = [], []
-    pairs = list(_pairs(lab))
-    if pairs:
-        header = ("network", "training", "ReLU6", "ReLU")
-        rows = tuple((name, a.method, cell(a), cell(b)) for name, a, b in pairs)
-        grids.append(Grid(TOP_1, header, rows))
-        for name, a, b in pairs:
-            if a.lost and b.lost:
-                apart = b.lost[0] - a.lost[0]
-                text = f"{name}, {a.method}: ReLU loses no more than ReLU6 (slack 1 point)"
-                shown = f"ReLU6 lost {a.drop}, ReLU {b.drop} points"
-                claims.append(Claim(text, shown, apart <= 0.01, must=False))
-    for network in lab.networks.values():
-        row = lab.known("relu", network.id, partial(_uncapped, network))
-        grids.append(_uncapped_table(network.name, row))
-    return Found(tuple(grids), tuple(claims))
-
-
-def _pairs(lab: Lab) -> Iterator[tuple[str, Outcome, Outcome]]:
-    """(network, with ReLU6, with ReLU) for every method that both have."""
-    for method in (FLOAT, "w8", "w4"):
-        found = {one.network: one for one in read(lab, method)}
-        for name, one in found.items():
-            other = found.get(name.replace(", CIFAR", ", ReLU, CIFAR"))
-            if other and ", ReLU" not in name:
-                yield name, one, other
-
-
-def _uncapped(network: Any) -> Row:
-    """SQNR and agreement with float of int8, with the network's caps and without."""
-    files = {
-        FLOAT: network.pivot.model.to_bytes(),
-        "ReLU6": by_recipe(network, "int8-minmax"),
-        "ReLU": by_recipe(network, {"base": "int8-minmax", "relu6": "relu"}),
-    }
-    found = evaluate(files, network.judges(), reference=FLOAT, threads=2)
-    return {
-        name: {"top1": one.top1, "agreement": one.agreement, "sqnr_db": one.sqnr_db}
-        for name, one in found.items()
-        if name != FLOAT
-    }
-
-
-def _uncapped_table(name: str, row: Row) -> Grid:
-    rows = tuple(
-        (how, percent(r["top1"]), percent(r["agreement"]), f"{r['sqnr_db']:.1f}")
-        for how, r in row.items()
-    )
-    header = ("activation", "top-1, %", "same class as float with its caps, %", "SQNR, dB")
-    return Grid(f"{name}: `int8-minmax`, its caps taken off without training", header, rows)

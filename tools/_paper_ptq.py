@@ -20,6 +20,7 @@ from _paper import (
     decibels,
     percent,
 )
+from _paper_half import lost
 from _paper_sim import FLOAT, Scheme, judged, level, recipes, schemes
 from _paper_trained import column as trained
 from _paper_trained import made
@@ -76,7 +77,7 @@ def table(
     claims = [c for name, rows in found.items() for c in check(name, rows)]
     claims += more_from_training(lab, found, qat)
     picture = Picture("top1", CAPTION, partial(_kept, published, found, tuple(wanted)), (7.2, 3.8))
-    return Found((top1, _drift(found, more)), tuple(claims), (picture,))
+    return Found((top1, *_drift(found, more)), tuple(claims), (picture,))
 
 
 CAPTION = (
@@ -103,13 +104,16 @@ def _top1(lab: Lab, name: str, rows: Rows, columns: Mapping[str, str | None]) ->
     return (f"{name} (here)", *cells)
 
 
-def _drift(found: Mapping[str, Rows], more: Mapping[str, Any]) -> Grid:
+def _drift(found: Mapping[str, Rows], more: Mapping[str, Any]) -> tuple[Grid, Grid]:
     columns = [name for name in next(iter(found.values())) if name != FLOAT]
-    rows = [
-        (name, *(_distance(rows[column]) for column in columns)) for name, rows in found.items()
-    ]
-    title = "Distance from the float network here: SQNR of the logits, dB / same class, %"
-    return Grid(title, ("network", *(_ours(c, more) for c in columns)), tuple(rows))
+    header = ("network", *(_ours(c, more) for c in columns))
+    far, less = (
+        tuple((name, *(tell(rows[column]) for column in columns)) for name, rows in found.items())
+        for tell in (_distance, lost)
+    )
+    distance = "Distance from the float network here: SQNR of the logits, dB / same class, %"
+    points = "Points of top-1 lost against the float network here, with the paired 95 % interval"
+    return Grid(distance, header, far), Grid(points, header, less)
 
 
 def _distance(row: Row) -> str:

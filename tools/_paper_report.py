@@ -93,7 +93,7 @@ def _total(lab: Lab) -> float:
     return sum(row.get("seconds", 0.0) for kind in KINDS for row in lab.log.rows(kind).values())
 
 
-KINDS = ("file", "tuned", "bench", "jitter", "folded")
+KINDS = ("float", "file", "tuned", "bench", "jitter", "folded")
 
 
 def _versions() -> Iterator[str]:

@@ -9,6 +9,7 @@ import _paper_half as half
 import _paper_norms as norms
 import _paper_ptq as ptq
 import _paper_published as published
+import _paper_relu as relu
 import _paper_speed as speed
 import _paper_ternary as ternary
 import _paper_trained as trained
@@ -141,7 +142,7 @@ SECTIONS: Table[Section] = Table(
         "average": Section(
             "A moving average of the weights", trained.average, published.AVERAGE, (TRAINED, DECAY)
         ),
-        "relu": Section("ReLU against ReLU6", norms.relu, published.RELU, (TRAINED, UNCAPPED)),
+        "relu": Section("ReLU against ReLU6", relu.run, published.RELU, (TRAINED, UNCAPPED)),
         "folding": Section(
             "Appendix A: what folding BatchNorm does to the channels of a weight",
             folding.run,

@@ -19,6 +19,8 @@ from tfq_ext.repair.choosing import choose
 from tfq_ext.repair.planning import op_choices
 from tfq_ext.tflite.zipped import zipped_size
 from tfq_ext.validation.accuracy import Accuracy, evaluate
+from tfq_ext.validation.inspection import inspect
+from tfq_ext.validation.inspection.sizes import METADATA, REST, SCALES
 
 FLOAT = "float"
 THREADS = 2
@@ -126,7 +128,7 @@ def judged(lab: Lab, network: Network, files: Mapping[str, Callable[[], bytes]])
 
 
 def _row(found: Accuracy, content: bytes) -> Row:
-    drop = found.drop
+    drop, found_in = found.drop, inspect(content, weights=False).parts
     return {
         "n": found.n,
         "top1": found.top1,
@@ -135,6 +137,7 @@ def _row(found: Accuracy, content: bytes) -> Row:
         "agreement": found.agreement,
         "sqnr_db": found.sqnr_db if math.isfinite(found.sqnr_db) else None,
         "bytes": len(content),
+        "constants": len(content) - sum(found_in.get(part, 0) for part in (REST, SCALES, METADATA)),
         "zipped": zipped_size(content),
     }
 

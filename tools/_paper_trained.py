@@ -71,7 +71,7 @@ def read(lab: Lab, method: str) -> Iterator[Outcome]:
         if group is None or reference is None:
             continue
         found = None if method == FLOAT else results.against(group, reference)
-        lost = found and (found.drop, found.lo, found.hi)
+        lost = None if found is None else (found.drop, found.lo, found.hi)
         ids = [f"{title_id(base)}-s{seed}.{method}" for seed in group.seeds]
         row = results.runs[ids[0]]
         steps = int(row["every"]) * len(row["trace"])

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from _paper import Lab, Row
-from _paper_networks import TRAINED, Network
+from _paper_networks import Network
 from _qat_plan import FLOAT, METHODS, Method
 
-from tfq_ext import demo
 from tfq_ext._optional import need
 from tfq_ext._table import Table
 from tfq_ext.numerics.intervals import paired_interval, wilson_interval
@@ -20,7 +19,6 @@ from tfq_ext.numerics.intervals import paired_interval, wilson_interval
 BATCH = 64
 START = 128  # images from which ranges start
 SEED = 0
-RATE = 0.005  # peak; float training of the bundled network had more, from scratch
 
 
 @dataclass(frozen=True)
@@ -102,18 +100,8 @@ class Ground:
         return x, np.concatenate([labels for _, labels in rows])
 
 
-QUICK = (FLOAT, "w8", "w4", "w8a4")
-
-
-def bundled(network: Network, steps: int, quick: bool) -> Ground:
-    """The bundled network, on the bundled training images and the first test images."""
-    x, y = (part[:TRAINED] for part in demo.evaluation())
-    first, labels = demo.calibration(), demo.images("calibration")[1]
-    images = np.concatenate([first, x])
-    about = f"{len(images)} bundled images that do not judge"
-    ways = QUICK if quick else tuple(WAYS)
-    every = np.concatenate([labels, y]).astype(np.int64)
-    return Ground(network, images, every, steps, RATE, ways, about)
+QUICK = {"relu6": (FLOAT, "w8", "w4", "w8a4"), "relu": (FLOAT, "w4")}
+FULL = {"relu6": tuple(WAYS), "relu": (FLOAT, "w8", "w4")}
 
 
 def tuned(lab: Lab, ground: Ground, name: str) -> Row | None:

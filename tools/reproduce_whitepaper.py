@@ -24,16 +24,25 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import _paper_networks as networks
-import _paper_tune as grounds_of
+import _paper_small as small
+import _paper_tune as tuning
 from _bench import run
 from _paper import Lab
 from _paper_report import outcome, write
 from _paper_sections import SECTIONS
 
 CIFAR_IMAGES = 1000  # that judge what is not trained
+# quick or not -> images that judge, steps of fine-tuning, ways of training by activation
+SIZES = {True: (500, 30, tuning.QUICK), False: (1500, 150, tuning.FULL)}
+ABSENT = {
+    "shared": "--shared: no ImageNet networks, so the rows of large networks are missing",
+    "imagenet": "--imagenet: no validation images, so no top-1 on ImageNet of our own",
+    "cifar": "--cifar and --qat: no networks that were trained long on CIFAR-10",
+}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -53,7 +62,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--limit", type=int, default=2000, help="images of --imagenet that judge (default 2000)")
     add("--cifar", type=Path, metavar="FILE", help="CIFAR-10 as .npz")
     add("--qat", type=Path, metavar="DIR", help="results of tools/bench_qat.py")
-    add("--steps", type=int, metavar="N", help="of 64 images, each way of training (default 200)")
     add("--out", type=Path, default=Path("whitepaper"), metavar="DIR", help="(default whitepaper)")
     add("--docs", type=Path, metavar="DIR", help="write whitepaper.md and whitepaper_*.png there")
     args = parser.parse_args(argv)
@@ -65,27 +73,36 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def laboratory(args: argparse.Namespace) -> Lab:
     """Networks and images of all sources that were given."""
-    quick = args.quick
-    found, grounds = [networks.bundled(300 if quick else 1500)], {}
-    theirs = list(networks.shared(args.shared)) if args.shared and not quick else []
-    cifar, qat = (None, None) if quick else (args.cifar, args.qat)
-    absent = []
-    if not theirs:
-        absent.append("--shared: no ImageNet networks, so the rows of large networks are missing")
-    found += theirs
-    if args.imagenet and not quick:
+    args.out.mkdir(parents=True, exist_ok=True)
+    lab = Lab(args.out, args.quick)
+    found = [networks.bundled(300 if args.quick else 1500)]
+    grounds = small.grounds(lab, *SIZES[args.quick])
+    found += [ground.network for ground in grounds]
+    more, absent = ([], list(ABSENT.values())) if args.quick else given(args)
+    cifar, qat = (None, None) if args.quick else (args.cifar, args.qat)
+    return replace(
+        lab,
+        networks={network.name: network for network in (*found, *more)},
+        grounds={ground.network.name: ground for ground in grounds},
+        qat=qat if cifar else None,
+        cifar=cifar if qat else None,
+        absent=tuple(absent),
+    )
+
+
+def given(args: argparse.Namespace) -> tuple[list[networks.Network], list[str]]:
+    """Networks of the sources that the user named, and a sentence for each that is missing."""
+    theirs = list(networks.shared(args.shared)) if args.shared else []
+    found, absent = list(theirs), [] if theirs else [ABSENT["shared"]]
+    if args.imagenet and theirs:
         found += networks.imagenet(args.imagenet, theirs, args.labels, args.limit)
     else:
-        absent.append("--imagenet: no validation images, so no top-1 on ImageNet of our own")
-    steps = args.steps or (24 if quick else 200)
-    grounds["bundled"] = grounds_of.bundled(found[0], steps, quick)
-    if cifar and qat:
-        found += networks.cifar(cifar, qat, CIFAR_IMAGES)
+        absent.append(ABSENT["imagenet"])
+    if args.cifar and args.qat:
+        found += networks.cifar(args.cifar, args.qat, CIFAR_IMAGES)
     else:
-        absent.append("--cifar and --qat: no networks that were trained long on CIFAR-10")
-    args.out.mkdir(parents=True, exist_ok=True)
-    named = {network.name: network for network in found}
-    return Lab(args.out, quick, named, grounds, qat, cifar, tuple(absent))
+        absent.append(ABSENT["cifar"])
+    return found, absent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
