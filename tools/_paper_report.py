@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,7 +55,7 @@ def page(
 ) -> Iterator[str]:
     """Lines of Markdown."""
     yield from ("# The whitepaper's findings, rerun", "", *_head(lab, seconds), "")
-    yield from ("## Claims", "", claims(found).markdown())
+    yield from ("", summary(sections, found).markdown())
     for name, one in found.items():
         section = sections[name]
         yield from (
@@ -65,6 +66,8 @@ def page(
         )
         for grid in one.grids:
             yield grid.markdown()
+        if one.claims:
+            yield claims(one).markdown()
         for picture in one.pictures:
             yield f"![{picture.caption}]({prefix}{name}_{picture.name}.png)\n\n{picture.caption}\n"
         for note in one.notes:
@@ -104,18 +107,33 @@ def _versions() -> Iterator[str]:
             continue
 
 
-def claims(found: Mapping[str, Found]) -> Grid:
-    """Every claim of every section."""
-    rows = [
-        (name, claim.text, claim.shown, claim.word)
-        for name, one in found.items()
-        for claim in one.claims
-    ]
+def claims(one: Found) -> Grid:
+    """What a section's paper says, claim by claim."""
+    rows = [(claim.text, claim.shown, claim.word) for claim in one.claims]
     return Grid(
-        "What the papers say, and whether it is seen here",
-        ("section", "claim", "seen", ""),
-        tuple(rows),
+        "What the paper says, and whether it is seen here", ("claim", "seen", ""), tuple(rows)
     )
+
+
+def summary(sections: Mapping[str, Section], found: Mapping[str, Found]) -> Grid:
+    """How many claims hold."""
+    rows = []
+    for name, one in found.items():
+        words = Counter(claim.word for claim in one.claims)
+        title = sections[name].title
+        link = f"[{title}](#{_anchor(title)})"
+        rows.append((link, *(str(words[word]) for word in ("holds", "not here", "FAILS"))))
+    note = (
+        "A claim that must hold and FAILS makes the tool's exit code 1; one that is not seen here "
+        "is a remark about these networks, steps or this CPU."
+    )
+    return Grid("Claims", ("section", "hold", "not here", "fail"), tuple(rows), (note,))
+
+
+def _anchor(title: str) -> str:
+    """As GitHub and MkDocs make it of a heading."""
+    kept = "".join(c for c in title.lower() if c.isalnum() or c in " -_")
+    return kept.replace(" ", "-")
 
 
 def _failed(found: Mapping[str, Found]) -> list[Claim]:
@@ -139,8 +157,10 @@ def show(section: Section, one: Found) -> None:
 
 
 def show_claims(found: Mapping[str, Found]) -> None:
-    """The table of claims on the terminal."""
-    _print(need("rich.console", why="tables").Console(width=WIDTH), claims(found))
+    """All claims on the terminal."""
+    rows = [(n, c.text, c.shown, c.word) for n, one in found.items() for c in one.claims]
+    grid = Grid("Claims", ("section", "claim", "seen", ""), tuple(rows))
+    _print(need("rich.console", why="tables").Console(width=WIDTH), grid)
 
 
 def _print(console: object, grid: Grid) -> None:

@@ -25,7 +25,7 @@ from _paper import (
 )
 from _paper_half import lost
 from _paper_networks import Network
-from _paper_sim import FLOAT, judged, level, recipes
+from _paper_sim import FLOAT, LARGE, judged, level, recipes
 
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.planning import op_choices
@@ -34,7 +34,6 @@ from tfq_ext.repair.weights import layers
 GROUPS = (1, 2, 4, 8, 16, 32, 64)
 ALPHA_BITS = 8  # of a group's magnitude
 SLACK_DB = 1.0  # SQNR may rise by so much from one group size to the next larger one
-LARGE = 5e6  # bytes of float; MobileNetV2 and larger: a file takes minutes, and twn ruins them
 
 
 def recipe(rounding: str) -> dict[str, Any]:

@@ -57,8 +57,6 @@ WAYS: Table[Way] = Table(
         "w4": Way(METHODS["w4"], exports=True),
         "w8a4": Way(replace(METHODS["w8"], about="W8A4, corrected and frozen"), activations=4),
         "w4-naive": Way(METHODS["w4-naive"]),
-        "w4-unfrozen": Way(METHODS["w4-unfrozen"]),
-        "w4-static": Way(METHODS["w4-static"]),
         "w4-max": Way(_MAX),
         "w4-stochastic": Way(replace(_MAX, weights="stochastic", about="W4A8, stochastic")),
         "w4-average": Way(METHODS["w4"], average=0.95),

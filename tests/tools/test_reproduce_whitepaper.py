@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from _paper import Claim, Found, Grid, Lab, Published, beside
 from _paper_folding import _levels
+from _paper_networks import Folder, _at_random, _by_ending
 from _paper_ptq import ALL, FOUR, FOUR_ACTIVATIONS, WEIGHTS
 from _paper_report import outcome, page
 from _paper_sections import SECTIONS
 from _paper_ternary import FORMS, _groups, _ideal
+from one_op import add_signature
+from small_nets import residual
 
+from tfq_ext.emit.to_float import Pivot
 from tfq_ext.recipe import load_recipe
 
 TOOL = Path(__file__).parents[2] / "tools" / "reproduce_whitepaper.py"
@@ -130,9 +134,49 @@ def test_the_page_has_claims_and_reasons(tmp_path):
     claim = Claim("by channel is better", "40 dB, 8 dB", holds=True)
     found = {"table2": Found((Grid("t", ("a",), (("1",),)),), (claim,))}
     text = "\n".join(page(Lab(tmp_path, quick=True), SECTIONS, found, 1.0))
-    assert "| table2 | by channel is better | 40 dB, 8 dB | holds |" in text
+    assert "| by channel is better | 40 dB, 8 dB | holds |" in text
+    title = "Table 2: weights in 8 bits, nothing trained"
+    assert f"| [{title}](#table-2-weights-in-8-bits-nothing-trained) | 1 | 0 | 0 |" in text
+    assert f"## {title}" in text
     for sentence in SECTIONS["table2"].differs:
         assert f"* {sentence}" in text
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two classes of ten pictures, each of one colour: 100 times its class, and a bit."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow writes the images")
+    for k in range(20):
+        folder = tmp_path / "images" / f"n{k % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        image.new("RGB", (9, 9), (100 * (k % 2) + k,) * 3).save(folder / f"{k:03}.png")
+    return tmp_path / "images"
+
+
+def test_images_that_judge_never_calibrate(pictures):
+    model = residual()
+    add_signature(model)
+    seen = []
+
+    def choose(names):
+        seen.append(_at_random(4, names))
+        return seen[0]
+
+    data = Folder(pictures, "crop=8", None, choose)
+    calibrate, judges = data(Pivot(model, "tflite", ""))
+    rows = list(judges())
+    assert not set(seen[0][0]) & set(seen[0][1])
+    assert len(list(calibrate)) == 10
+    assert len(rows) == 4
+    for inputs, label in rows:
+        (values,) = inputs.values()
+        assert values.shape == (1, 8, 8, 3)
+        assert np.unique(values // 100) == label[0]
+
+
+def test_shared_images_go_by_the_ends_of_their_names():
+    names = [f"{k:04}.jpg" for k in range(20)]
+    assert _by_ending(names) == ([0, 10], [3, 7, 13, 17])
 
 
 def tool(*words):
