@@ -50,9 +50,9 @@ class Bar:
 
 
 BARS = (
-    Bar("TFLiteConverter int8, per layer", "TFLiteConverter, per layer"),
-    Bar("TFLiteConverter int8, per channel", "TFLiteConverter, per channel"),
-    Bar("litert-quantizer static int8", "litert-quantizer, static int8"),
+    Bar("TFLiteConverter, per layer", "TFLiteConverter, per layer"),
+    Bar("TFLiteConverter", "TFLiteConverter, per channel"),
+    Bar("litert-quantizer", "litert-quantizer, static int8"),
     Bar("tfq_ext, fast", "tfq_ext fast"),
     Bar("tfq_ext, int8", "tfq_ext int8"),
     Bar("tfq_ext, best", "tfq_ext best"),
