@@ -124,4 +124,4 @@ def _range(ends: tuple[float, float], unit: str) -> str:
 def _number(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return "unknown"
-    return f"{100 * value:.1f}" if unit == "share" else f"{value:.4g}"
+    return f"{100 * value:z.1f}" if unit == "share" else f"{value:z.4g}"  # z: no "-0.0"
