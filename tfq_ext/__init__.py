@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tfq_ext.samples import Preprocess as Preprocess
     from tfq_ext.search.find import find_recipe as find_recipe
     from tfq_ext.search.sensitivity import sensitivity as sensitivity
+    from tfq_ext.several import quantize_each as quantize_each
     from tfq_ext.validation.comparison import compare as compare
     from tfq_ext.validation.inspection import inspect as inspect
     from tfq_ext.validation.latency import bench as bench
@@ -36,6 +37,7 @@ _WHERE = {
     "TfqError": "errors",
     "TfqWarning": "errors",
     "quantize": "pipeline",
+    "quantize_each": "several",
     "Recipe": "recipe",
     "Rule": "recipe",
     "load_recipe": "recipe",

@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report.audit_text", "report.search_text"),
     ("repair.audit", "search"),
     ("qat",),
+    ("several",),
     ("pipeline",),
     ("report",),
     ("result",),
