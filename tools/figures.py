@@ -67,7 +67,7 @@ def recorded(file: str) -> dict[str, dict[str, Any]]:
 
 
 def accuracy(path: Path) -> None:
-    """Share of answers that stay, by file, on both networks; SQNR beside each bar."""
+    """Share of answers that change, by file, on both networks; SQNR beside each bar."""
     with figure(path, width=8.4, height=3.0) as drawn:
         panels = drawn.subplots(1, len(NETWORKS), sharey=True)
         for axes, (network, file) in zip(panels, NETWORKS.items(), strict=True):
@@ -77,13 +77,11 @@ def accuracy(path: Path) -> None:
 def _panel(axes: Any, network: str, rows: dict[str, dict[str, Any]]) -> None:
     for place, bar in enumerate(reversed(BARS)):
         row = rows[bar.name]
-        kept, look = 100 * row["agreement"], bar.look
-        axes.barh(
-            place, kept - 80, left=80, height=0.72, color=look.color, hatch=look.hatch, alpha=0.9
-        )
-        axes.text(kept + 0.3, place, f"{kept:.1f} %, {row['sqnr_db']:.1f} dB", va="center")
-    axes.set(title=network, xlim=(80, 107), xlabel="% of answers as the float network's")
-    axes.set_xticks([80, 85, 90, 95, 100])
+        changed, look = 100 * (1 - row["agreement"]), bar.look
+        axes.barh(place, changed, height=0.72, color=look.color, hatch=look.hatch, alpha=0.9)
+        text = f"{changed:.1f} %, {row['sqnr_db']:.1f} dB"
+        axes.text(changed + 0.3, place, text, va="center")
+    axes.set(title=network, xlim=(0, 21), xlabel="% of the float network's answers that change")
     axes.set_yticks(range(len(BARS)), [bar.title for bar in reversed(BARS)])
     axes.grid(visible=False, axis="y")
 
