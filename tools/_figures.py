@@ -112,3 +112,10 @@ def legend(axes: Any, columns: int = 3) -> None:
     if axes.get_legend_handles_labels()[0]:
         place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
         axes.legend(ncols=columns, frameon=False, fontsize=8, **place)
+
+
+def shared_legend(figure: Any, axes: Any, columns: int = 4) -> None:
+    """One above all panels, of the series in one of them."""
+    handles, labels = axes.get_legend_handles_labels()
+    place = {"loc": "outside upper center", "frameon": False, "fontsize": 8}
+    figure.legend(handles, labels, ncols=columns, **place)

@@ -111,5 +111,4 @@ def _draw(found: Mapping[str, Row], figure: Any) -> None:
         share = 100 * np.arange(count) / max(count - 1, 1)
         series = {way: (share.tolist(), row[way]) for way in WAYS}
         figures.lines(axis, series, f"{name}: channels, %", "SQNR, dB" if axis is axes[0] else "")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    figures.shared_legend(figure, axes[0], 4)

@@ -125,5 +125,4 @@ def _draw(traces: list[Any], figure: Any) -> None:
     axes = figure.subplots(1, len(traces), squeeze=False)[0]
     for axis, (name, series) in zip(axes, traces, strict=True):
         figures.lines(axis, series, f"{name}: step", "test accuracy, %" if axis is axes[0] else "")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False, fontsize=8)
+    figures.shared_legend(figure, axes[0], 2)
