@@ -22,7 +22,8 @@ Judge = Iterator[tuple[dict[str, np.ndarray], Any]]
 CALIBRATE = 100  # samples, as the whitepaper's section 3.1 has mini-batches
 BATCH = 100
 TRAINED = 1500  # bundled test images, the first ones, on which networks are trained further
-CIFAR = {"mobilenet-0.35-relu6": "MobileNetV2 x 0.35", "resnet20-1-relu6": "ResNet-20"}
+CIFAR = {"resnet20-1-relu6": "ResNet-20"}  # of bench_qat's; MobileNets there are enough elsewhere
+LARGE = 5e6  # bytes of the .keras; what rounds on data then takes minutes a file
 
 
 class Network:
@@ -46,6 +47,11 @@ class Network:
     ):
         self.id, self.name, self.about, self.source = id, name, about, source
         self.data = data
+
+    @property
+    def large(self) -> bool:
+        """Whether it has millions of weights."""
+        return self.source.stat().st_size > LARGE
 
     @cached_property
     def keras(self) -> Any:

@@ -22,9 +22,9 @@ from _paper import (
 )
 from _paper_half import lost
 from _paper_networks import Network
-from _paper_sim import FLOAT, LARGE, Scheme, judged, level, recipes, schemes
+from _paper_sim import FLOAT, Scheme, judged, level, recipes, schemes
 from _paper_trained import column as trained
-from _paper_trained import made
+from _paper_trained import made, read
 from _paper_tune import WAYS
 
 Rows = dict[str, Row]
@@ -66,13 +66,17 @@ def table(
         rows = judged(lab, network, {**schemes(network, wanted), **ours})
         named = {name: rows[scheme.name] for name, scheme in wanted.items()}
         found[network.name] = {FLOAT: rows[FLOAT], **named, **{name: rows[name] for name in ours}}
+    rest = _trained_elsewhere(lab, published, found, qat)
     extra = [n for n in (*wanted, *more) if n not in published.columns]
     top1 = beside(
         published,
-        (
-            _top1(lab, name, rows, {c: qat.get(c) for c in (*published.columns, *extra)})
-            for name, rows in found.items()
-        ),
+        [
+            *(
+                _top1(lab, name, rows, {c: qat.get(c) for c in (*published.columns, *extra)})
+                for name, rows in found.items()
+            ),
+            *((*cells, *("",) * len(extra)) for cells in rest),
+        ],
         "Top-1, %; ± is half of the 95 % interval of float's",
         [_ours(name, more) for name in extra],
     )
@@ -88,9 +92,22 @@ CAPTION = (
 )
 
 
+def _trained_elsewhere(
+    lab: Lab, published: Published, found: Mapping[str, Rows], qat: Mapping[str, str]
+) -> list[Cells]:
+    """Rows of networks that bench_qat trained and nobody quantizes here without training."""
+    names = {one.network: None for method in qat.values() for one in read(lab, method)}
+    columns = {FLOAT: FLOAT, **qat}
+    return [
+        (f"{n} (bench_qat)", *(trained(lab, n, columns.get(c, "")) for c in published.columns))
+        for n in names
+        if n not in found
+    ]
+
+
 def _affordable(lab: Lab, network: Network, more: Mapping[str, Any]) -> dict[str, Any]:
     """The recipes but for those that round on data, where that takes minutes."""
-    large = lab.quick or len(network.pivot.model.to_bytes()) > LARGE
+    large = lab.quick or network.large
     return {name: recipe for name, recipe in more.items() if not (large and name in ON_DATA)}
 
 

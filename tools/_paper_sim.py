@@ -24,7 +24,6 @@ from tfq_ext.validation.inspection.sizes import METADATA, REST, SCALES
 
 FLOAT = "float"
 THREADS = 2
-LARGE = 5e6  # bytes of the float file, above which rounding on data takes minutes a file
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import _figures as figures
 import numpy as np
 from _paper import Cells, Claim, Found, Grid, Lab, Picture, Published, Row
-from _paper_sim import FLOAT, LARGE
+from _paper_sim import FLOAT
 
 from tfq_ext import quantize
 from tfq_ext._optional import need
@@ -58,7 +58,7 @@ def run(lab: Lab, published: Published) -> Found:
         key = f"{name}, {timing.side} pixels x {timing.width:g}"
         work = partial(_googlenet, timing, norms, forms)
         rows[name] = lab.known("bench", key, work)
-    for network in (n for n in lab.networks.values() if _large(n)):
+    for network in (n for n in lab.networks.values() if n.large):
         work = partial(_network, network, timing, forms)
         rows[network.name] = lab.known("bench", network.id, work)
     grids = (_times(published), *(_table(name, row) for name, row in rows.items()))
@@ -69,11 +69,6 @@ def run(lab: Lab, published: Published) -> Found:
     )
     picture = Picture("ops", caption, partial(_draw, rows), (7.2, 3.8))
     return Found((*grids, *why), tuple(_claims(rows)), (picture,), (rows[NORMS]["machine"],))
-
-
-def _large(network: Any) -> bool:
-    """Small networks are timed by `tfq demo`; their ops are too short to tell apart."""
-    return len(network.pivot.model.to_bytes()) > LARGE
 
 
 def _googlenet(timing: Timing, norms: bool, forms: tuple[str, ...]) -> Row:
@@ -178,7 +173,7 @@ def _why(name: str, row: Row) -> Grid:
     return Grid(f"{name}: what the tools say", ("file", "tool", "finding"), tuple(rows))
 
 
-def _claims(rows: Mapping[str, Row]) -> Iterator[Claim]:
+def _faster(rows: Mapping[str, Row]) -> Iterator[Claim]:
     for name, row in rows.items():
         a, b = row["files"][FLOAT], row["files"]["int8-minmax"]
         share = b["bytes"] / a["bytes"]
@@ -193,6 +188,10 @@ def _claims(rows: Mapping[str, Row]) -> Iterator[Claim]:
         _, ratio, lo, hi = b["builtin"]
         text = f"{name}: int8 is faster than float with LiteRT's builtin kernels, too"
         yield Claim(text, f"{ratio:.2f} of its time ({lo:.2f} .. {hi:.2f})", hi < 1, must=False)
+
+
+def _claims(rows: Mapping[str, Row]) -> Iterator[Claim]:
+    yield from _faster(rows)
     with_lrn, without = (rows[name]["files"]["int8-minmax"] for name in (NORMS, PLAIN))
     islands = [codes for codes in with_lrn["islands"] if LRN in codes]
     yield Claim(

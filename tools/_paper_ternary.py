@@ -25,13 +25,13 @@ from _paper import (
 )
 from _paper_half import lost
 from _paper_networks import Network
-from _paper_sim import FLOAT, LARGE, judged, level, recipes
+from _paper_sim import FLOAT, judged, level, recipes
 
 from tfq_ext.recipe import Recipe
 from tfq_ext.repair.planning import op_choices
 from tfq_ext.repair.weights import layers
 
-GROUPS = (1, 2, 4, 8, 16, 32, 64)
+GROUPS = (4, 8, 16, 32, 64)
 ALPHA_BITS = 8  # of a group's magnitude
 SLACK_DB = 1.0  # SQNR may rise by so much from one group size to the next larger one
 
@@ -51,17 +51,16 @@ def recipe(rounding: str) -> dict[str, Any]:
 FORMS: dict[str, Any] = {
     "w8": recipe("nearest"),
     **{f"fgq:{n}": recipe(f"fgq:{n}") for n in GROUPS},
-    "fgq:0": recipe("fgq:0"),
     "twn": recipe("twn"),
 }
 
 
 def run(lab: Lab, published: Published) -> Found:
     """Every group size on every network."""
-    wanted = {n: FORMS[n] for n in ("w8", "fgq:1", "fgq:4", "fgq:16", "fgq:64", "twn")}
+    wanted = {n: FORMS[n] for n in ("w8", "fgq:4", "fgq:16", "twn")}
     chosen = wanted if lab.quick else FORMS
     grids, found = [], {}
-    small = (n for n in lab.networks.values() if len(n.pivot.model.to_bytes()) < LARGE)
+    small = (n for n in lab.networks.values() if not n.large)
     for network in small:
         rows = judged(lab, network, recipes(network, chosen))
         found[network.name] = rows
@@ -88,8 +87,7 @@ def _table(network: Network, rows: Mapping[str, Row]) -> Grid:
     note = (
         f"Packed: weights alone, by hand: 2 bits a ternary weight and {ALPHA_BITS} a magnitude, "
         "8 bits in the first and last layer; 32 for float. Multiplications: share of float's in "
-        "the ternary layers, one for each group of N. fgq:0: one group a channel at each kernel "
-        "position; twn: one a channel."
+        "the ternary layers, one for each group of N; twn: one a channel."
     )
     return Grid(f"{network.name}: {network.about}", header, tuple(cells), (note,))
 
@@ -123,12 +121,12 @@ def _groups(name: str, channels: int, taps: int, inputs: int) -> int:
         return channels
     n = int(name.partition(":")[2])
     length, rows = (taps, 1) if inputs == 1 else (inputs, taps)
-    return channels * rows * (-(-length // n) if n else 1)
+    return channels * rows * -(-length // n)
 
 
 def _claims(found: Mapping[str, Mapping[str, Row]]) -> Iterator[Claim]:
     for name, rows in found.items():
-        steps = [n for n in rows if n.startswith("fgq:") and n != "fgq:0"]
+        steps = [n for n in rows if n.startswith("fgq:")]
         levels = [level(rows[n]) for n in steps]
         shown = ", ".join(f"{n} {v:.1f}" for n, v in zip(steps, levels, strict=True))
         yield Claim(
@@ -152,7 +150,7 @@ def _draw(found: Mapping[str, Mapping[str, Row]], figure: Any) -> None:
     axes = figure.add_subplot()
     series = {}
     for name, rows in found.items():
-        sizes = [int(n[4:]) for n in rows if n.startswith("fgq:") and n != "fgq:0"]
+        sizes = [int(n[4:]) for n in rows if n.startswith("fgq:")]
         series[name] = (sizes, [level(rows[f"fgq:{n}"]) for n in sizes])
     figures.lines(axes, series, "weights that share a magnitude", "SQNR of the logits, dB")
     axes.set_xscale("log", base=2)

@@ -92,7 +92,6 @@ def test_levels_of_a_channel_by_hand():
         ("fgq:4", (8, 9, 16), 8 * 9 * 4),
         ("fgq:4", (8, 9, 6), 8 * 9 * 2),  # the last group has two
         ("fgq:4", (8, 9, 1), 8 * 3),  # depthwise: positions
-        ("fgq:0", (8, 9, 16), 8 * 9),
         ("fgq:1", (8, 9, 16), 8 * 9 * 16),
         ("twn", (8, 9, 16), 8),
     ],
