@@ -53,6 +53,11 @@ class Network:
         """Whether it has millions of weights."""
         return self.source.stat().st_size > LARGE
 
+    @property
+    def slow(self) -> bool:
+        """Whether simulating it takes a minute a file; it is in the tables of 8 bits alone."""
+        return self.id.startswith(SLOW)
+
     @cached_property
     def keras(self) -> Any:
         """The Keras model."""
@@ -126,6 +131,7 @@ def _arrays(
     return calibration, judges
 
 
+SLOW = ("efficientnet_lite0",)  # left out where MobileNetV2 tells the same
 SHARED = {"MobileNetV2": "mobilenet_v2", "EfficientNet-Lite0": "efficientnet_lite0"}
 SEED = 0  # of the choice of ImageNet images
 VALIDATION = "resize=256,crop=224"  # of ImageNet's validation images, of any size

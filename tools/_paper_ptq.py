@@ -61,7 +61,8 @@ def table(
         qat: published column -> way of training.
     """
     found: dict[str, Rows] = {}
-    for network in lab.networks.values():
+    eight = any(scheme.bits in (8, None) and scheme.activations != 4 for scheme in wanted.values())
+    for network in (n for n in lab.networks.values() if eight or not n.slow):
         ours = recipes(network, _affordable(lab, network, more))
         rows = judged(lab, network, {**schemes(network, wanted), **ours})
         named = {name: rows[scheme.name] for name, scheme in wanted.items()}

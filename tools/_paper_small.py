@@ -82,6 +82,7 @@ def _trained(path: Path, relu: str, steps: int) -> Row:
         keras.optimizers.SGD(falling, momentum=0.9, nesterov=True),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        jit_compile=False,  # XLA takes longer to compile than a short run on a CPU takes
     )
     order = np.random.default_rng(SEED).integers(0, len(y), steps * BATCH)
     how = {"batch_size": BATCH, "epochs": 1, "shuffle": False, "verbose": 0}

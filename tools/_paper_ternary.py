@@ -31,7 +31,7 @@ from tfq_ext.recipe import Recipe
 from tfq_ext.repair.planning import op_choices
 from tfq_ext.repair.weights import layers
 
-GROUPS = (4, 8, 16, 32, 64)
+GROUPS = (4, 8, 16, 64)
 ALPHA_BITS = 8  # of a group's magnitude
 SLACK_DB = 1.0  # SQNR may rise by so much from one group size to the next larger one
 

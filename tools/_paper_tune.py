@@ -56,7 +56,6 @@ WAYS: Table[Way] = Table(
         "w8-tensor": Way(METHODS["w8-tensor"]),
         "w4": Way(METHODS["w4"], exports=True),
         "w8a4": Way(replace(METHODS["w8"], about="W8A4, corrected and frozen"), activations=4),
-        "w4-naive": Way(METHODS["w4-naive"]),
         "w4-max": Way(_MAX),
         "w4-stochastic": Way(replace(_MAX, weights="stochastic", about="W4A8, stochastic")),
         "w4-average": Way(METHODS["w4"], average=0.95),
@@ -173,6 +172,7 @@ def _fit(model: Any, ground: Ground, way: Way, callbacks: list[Any]) -> None:
         keras.optimizers.SGD(falling, momentum=0.9, nesterov=True),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        jit_compile=False,  # XLA takes longer to compile than a short run on a CPU takes
     )
     order = np.random.default_rng(SEED).integers(0, len(ground.labels), ground.steps * BATCH)
     images, labels = ground.images[order], ground.labels[order]
