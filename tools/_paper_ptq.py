@@ -29,6 +29,7 @@ from _paper_tune import WAYS
 
 Rows = dict[str, Row]
 ON_DATA = ("int4-fast",)
+RUINED = 0.05  # of top-1
 SLACK_DB = 0.5  # a claim about SQNR may miss by so much
 Check = Callable[[str, Mapping[str, Row]], Iterator[Claim]]
 

@@ -81,8 +81,8 @@ def _head(lab: Lab, seconds: float) -> Iterator[str]:
     yield (
         "Written by `tools/reproduce_whitepaper.py`" + (" `--quick`" if lab.quick else "") + ". "
         f"{time.strftime('%F')}, {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}; {', '.join(_versions())}. This run took "
-        f"{seconds / 60:.1f} minutes; all rows together {_total(lab) / 60:.1f}."
+        f"Python {platform.python_version()}; {', '.join(_versions())}. Computing the rows of its "
+        f"log took {_total(lab) / 60:.0f} minutes, {seconds / 60:.0f} of them in the last run."
     )
     yield ""
     yield "Networks and images:"

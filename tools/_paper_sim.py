@@ -24,6 +24,7 @@ from tfq_ext.validation.inspection.sizes import METADATA, REST, SCALES
 
 FLOAT = "float"
 THREADS = 2
+SIMULATED = "sim, "  # begins the names of such files in the log
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,11 @@ class Scheme:
         """In the log."""
         a = "float" if self.activations is None else f"a{self.activations}"
         if self.bits is None:
-            return f"sim, activations alone, {a}"
+            return f"{SIMULATED}activations alone, {a}"
         grid = f"{'' if self.symmetric else 'a'}symmetric"
-        return f"sim, w{self.bits} {grid} by {'channel' if self.per_channel else 'layer'}, {a}"
+        return (
+            f"{SIMULATED}w{self.bits} {grid} by {'channel' if self.per_channel else 'layer'}, {a}"
+        )
 
     def recipe(self) -> Recipe:
         """Both kinds of grid; `simulated` takes out what stays float."""
@@ -121,13 +124,14 @@ def judged(lab: Lab, network: Network, files: Mapping[str, Callable[[], bytes]])
         each = (time.perf_counter() - start) / len(missing)
         lab.tell(f"{network.name}: {len(missing)} files made in {making:.1f} s, judged")
         for name in missing:
-            row = _row(found[name], contents[name])
+            row = _row(found[name], contents[name], simulated=name.startswith(SIMULATED))
             lab.write("file", f"{network.id}: {name}", row, each)
     known = lab.log.rows("file")
     return {name: known[f"{network.id}: {name}"] for name in wanted}
 
 
-def _row(found: Accuracy, content: bytes) -> Row:
+def _row(found: Accuracy, content: bytes, *, simulated: bool) -> Row:
+    """For the log; what a simulation weighs tells nothing."""
     drop, found_in = found.drop, inspect(content, weights=False).parts
     return {
         "n": found.n,
@@ -138,7 +142,7 @@ def _row(found: Accuracy, content: bytes) -> Row:
         "sqnr_db": found.sqnr_db if math.isfinite(found.sqnr_db) else None,
         "bytes": len(content),
         "constants": len(content) - sum(found_in.get(part, 0) for part in (REST, SCALES, METADATA)),
-        "zipped": zipped_size(content),
+        "zipped": None if simulated else zipped_size(content),
     }
 
 

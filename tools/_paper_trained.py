@@ -78,7 +78,9 @@ def read(lab: Lab, method: str) -> Iterator[Outcome]:
         how = (
             f"{len(group.seeds)} seeds, {steps} steps of {row.get('batch', '?')}, {row['backend']}"
         )
-        yield Outcome(title(base), method, group.accuracy, lost, how, dict(row))
+        files = [results.files[i]["agreement"] for i in ids if i in results.files]
+        same = {"as_keras": float(np.mean(files))} if files else {}
+        yield Outcome(title(base), method, group.accuracy, lost, how, {**row, **same})
 
 
 def title_id(base: Run) -> str:
