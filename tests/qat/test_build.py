@@ -305,8 +305,13 @@ def test_bad_settings_say_what_is_allowed():
     model = mobile()
     with pytest.raises(SpecError, match="corrected, naive, static; got 'folded'"):
         qat.quantize_aware(model, batch_norm="folded")
-    with pytest.raises(RecipeError, match="mode 'static'; got 'fp16'"):
+    with pytest.raises(RecipeError, match="kernels; got 'fp16'"):
         qat.quantize_aware(model, recipe="fp16")
+    with pytest.raises(RecipeError, match="Weights train on symmetric grids"):
+        qat.quantize_aware(model, recipe={"mode": "simulate", "weights": {"symmetric": False}})
+    four = {"bits": 4, "symmetric": True}
+    with pytest.raises(RecipeError, match="of 4 bits train with symmetric = False"):
+        qat.quantize_aware(model, recipe={"mode": "simulate", "activations": four})
     with pytest.raises(RecipeError, match="search chooses widths of finished files"):
         qat.quantize_aware(model, recipe="mixed")
     with pytest.raises(UnknownName, match="No weight quantizer named 'lsqq'"):
@@ -317,6 +322,17 @@ def test_bad_settings_say_what_is_allowed():
         qat.quantize_aware(qat.quantize_aware(model))
     with pytest.raises(ModelError, match="not a Keras 3 model"):
         qat.quantize_aware("model.keras")
+
+
+def test_activations_without_kernels_train_by_a_recipe_that_simulates():
+    model = trained_norms(mobile())
+    x = samples(model, 12)
+    recipe = {"mode": "simulate", "calibrator": "minmax", "activations": {"bits": 4}}
+    aware = qat.quantize_aware(model, fed(x), recipe=recipe)
+    assert {q.bits for n, q in quantizers_of(aware) if "/" not in n} == {4}
+    assert all(np.unique(y).size <= 16 for y in outputs(aware, x))
+    with pytest.raises(ModelError, match="has 4 bits; LiteRT has kernels for activations of 8"):
+        qat.export(aware)
 
 
 @pytest.mark.parametrize(

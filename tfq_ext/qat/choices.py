@@ -32,14 +32,26 @@ class Wishes:
     activations: str = "ema"
 
     def __post_init__(self) -> None:
-        if self.recipe.mode != "static":
+        if not self.recipe.needs_ranges:
             raise RecipeError(
-                f"Training needs a recipe of mode 'static'; got {self.recipe.mode!r}. Files with "
-                "float activations need no training: tfq.quantize makes them."
+                "Training needs a recipe of mode 'static', or 'simulate' for activations without "
+                f"kernels; got {self.recipe.mode!r}. Files with float activations need no "
+                "training: tfq.quantize makes them."
             )
+        self._refuse_untrained_grids()
         if self.weights is not None:
             WEIGHT_QUANTIZERS[self.weights]
         ACTIVATION_QUANTIZERS[self.activations]
+
+    def _refuse_untrained_grids(self) -> None:
+        """Of mode "simulate": grids that no quantizer trains."""
+        grid = self.recipe.activations
+        if not self.recipe.weights.symmetric:
+            raise RecipeError("Weights train on symmetric grids: leave weights.symmetric as it is.")
+        if grid.symmetric != (grid.bits == 16):
+            raise RecipeError(
+                f"Activations of {grid.bits} bits train with symmetric = {grid.bits == 16}."
+            )
 
     def weight_quantizer(self, layer: Any, variable: str, choice: OpChoice, name: str) -> Any:
         """The quantizer of one weight."""
