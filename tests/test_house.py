@@ -63,6 +63,15 @@ def test_there_is_one_version():
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_the_docs_extra_brings_what_the_site_names():
+    """`mkdocs build` stops where an extension or plugin is not installed."""
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = set(re.findall(r"^ *- (mkdocs[a-z-]*)", site, re.MULTILINE))
+    brought = {re.split(r"[\[>=<]", row)[0] for row in PROJECT["optional-dependencies"]["docs"]}
+    assert {"mkdocs-click", "mkdocs-jupyter", "mkdocstrings"} <= named
+    assert named <= brought
+
+
 def test_there_is_one_range_of_tensorflow():
     low, high = SUPPORTED_TENSORFLOW.split(" to ")
     major, minor = map(int, high.split("."))
