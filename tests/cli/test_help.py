@@ -56,4 +56,18 @@ def test_version():
 def test_an_unknown_verb():
     result = CliRunner().invoke(main, ["quantise"])
     assert result.exit_code == 2
-    assert "No such command 'quantise'" in result.stderr
+    assert "No such command 'quantise'. Did you mean 'quantize'?" in result.stderr
+
+
+def test_a_verb_like_no_other_gets_no_guess():
+    result = CliRunner().invoke(main, ["zzz"])
+    assert result.exit_code == 2
+    assert "No such command 'zzz'" in result.stderr
+    assert "Did you mean" not in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "compare"])
+def test_a_seed_below_zero_is_refused(verb):
+    result = CliRunner().invoke(main, [verb, "a.tflite", "b.tflite", "--seed", "-1"])
+    assert result.exit_code == 2
+    assert "-1 is not in the range x>=0" in result.stderr

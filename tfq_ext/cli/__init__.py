@@ -6,6 +6,7 @@ of commands shows.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -55,6 +56,15 @@ class LazyGroup(click.Group):
         command = getattr(import_module(f"tfq_ext.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb; one that is not there is answered with the nearest that is."""
+        close = get_close_matches(args[0], VERBS, n=1)
+        if close and args[0] not in VERBS:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands without importing any."""

@@ -23,7 +23,13 @@ Examples:
 @click.argument("reference")
 @click.argument("candidate")
 @options.data_options
-@click.option("--seed", default=0, show_default=True, help="Of the subset that --limit takes.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the subset that --limit takes.",
+)
 @click.option("--signature", metavar="KEY", help="The one to run.  [default: the first]")
 @click.option(
     "--own/--no-own",

@@ -23,7 +23,12 @@ Examples:
 @click.argument("models", nargs=-1, required=True)
 @click.option("--reference", metavar="MODEL", help="The float model that they were made from.")
 @options.data_options
-@click.option("--labels", metavar="PATH", help="One label a sample: .npy, .txt or .csv.")
+@click.option(
+    "--labels",
+    metavar="PATH",
+    help="One label a sample: .npy, .txt or .csv.  [default: y or labels in the .npz, or the "
+    "folders of the images]",
+)
 @click.option(
     "--task", help="classification, regression or segmentation.  [default: by the labels]"
 )
@@ -32,7 +37,13 @@ Examples:
 @click.option("--signature", help="The signature to run.  [default: the first]")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: by the cores]")
 @click.option("--label-offset", type=int, default=0, help="Added to every label.")
-@click.option("--seed", default=0, show_default=True, help="Of everything random.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of everything random.",
+)
 @click.option(
     "--custom-objects",
     multiple=True,

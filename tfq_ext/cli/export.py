@@ -37,8 +37,8 @@ Examples:
 @click.option(
     "--custom-objects",
     multiple=True,
-    metavar="PACKAGE.MODULE:NAME",
-    help="A class of yours that the file uses; repeat for several.",
+    metavar="pkg.mod:Class",
+    help="A class that a Keras file needs; repeat for several.",
 )
 @options.threads
 @options.as_json

@@ -59,7 +59,12 @@ def _outputs(command: Any) -> Any:
 @click.argument("model", required=False)
 @click.option("--reference", metavar="MODEL", help="The float model that it was made from.")
 @options.data_options
-@click.option("--labels", metavar="PATH", help="One label a sample: .npy, .txt or .csv.")
+@click.option(
+    "--labels",
+    metavar="PATH",
+    help="One label a sample: .npy, .txt or .csv.  [default: y or labels in the .npz, or the "
+    "folders of the images]",
+)
 @click.option(
     "--task", help="classification, regression or segmentation.  [default: by the labels]"
 )
