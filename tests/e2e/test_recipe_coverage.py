@@ -108,7 +108,7 @@ def test_is_near_the_float_model(name, made):
 def test_reads_back_and_says_so(name, made):
     account = made[name].account
     if made[name].recipe.mode in ("fp16", "simulate") or name == "dynamic":
-        assert account.read_back == "no integers to read back"
+        assert account.read_back == "No integers to read back"
         return
     weighted = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
     stored = 4 - sum(row.op in weighted for row in account.float_ops)

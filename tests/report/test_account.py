@@ -117,6 +117,23 @@ def test_notes_of_weights_are_told_once(healthy):
     ]
 
 
+def test_notes_alike_but_for_tensor_and_numbers_are_one_line():
+    from tfq_ext.emit.result import Note
+
+    notes = [
+        Note("constant", "a", "3 of 48 values are subnormal"),
+        Note("bias", "", "26 of 26 corrected"),
+        Note("constant", "b", "11 of 40 values are subnormal"),
+        Note("constant", "c", "its largest value 7e4 is not a float16"),
+        Note("constant", "d", "2 of 24 values are subnormal"),
+    ]
+    assert findings.alike(notes) == [
+        "constant a: 3 of 48 values are subnormal (and 2 more notes like this, in --json)",
+        "bias: 26 of 26 corrected",
+        "constant c: its largest value 7e4 is not a float16",
+    ]
+
+
 @pytest.fixture(scope="module")
 def learned():
     recipe = {"base": "int8-minmax", "weights": {"bits": 4, "rounding": "adaround:50"}}

@@ -81,7 +81,7 @@ def test_a_file_that_failed():
 
 
 def test_names_cannot_steer_the_terminal():
-    evil = "\x1b[31m[red]x\nnote: all is well\r"
+    evil = "\x1b[31m[red]x\nNote: all is well\r"
     seen = made()
     rows = tuple(dataclasses.replace(r, name=evil) if r.name == "q" else r for r in seen.rows)
     reasons = tuple(
@@ -97,7 +97,7 @@ def test_names_cannot_steer_the_terminal():
     )
     assert "\x1b" not in text
     assert "\r" not in text
-    assert not any(line.startswith("note: all is well") for line in text.splitlines())
+    assert not any(line.startswith("Note: all is well") for line in text.splitlines())
     assert "[red]" in text
 
 

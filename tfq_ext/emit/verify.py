@@ -39,7 +39,7 @@ class ReadBack:
         }
         parts = [f"{n} {what}" for what, n in counts.items() if n]
         if not parts:
-            return "no integers to read back"
+            return "No integers to read back"
         listed = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
         folded = f"; {len(self.absent)} tensors are part of others there" if self.absent else ""
         return f"{listed} read back equal{folded}"

@@ -42,7 +42,7 @@ def view(report: BenchReport, width: int, top: int) -> RenderableType:
     parts: list[RenderableType] = [Text(_machine(report), "dim"), _rows(report, width)]
     parts.append(Text(_legend(report), "dim"))
     parts += [Text(f"{row.name}: {words.printable(row.failed)}", "red") for row in _failed(report)]
-    parts += [Text(f"note: {words.printable(note)}", "yellow") for note in report.notes]
+    parts += [Text(f"Note: {words.printable(note)}", "yellow") for note in report.notes]
     for name in _candidates(report):
         parts += _profile(report, name, width, top)
         parts += _reasons(report, name)

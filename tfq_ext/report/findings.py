@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+from tfq_ext.emit.result import Note
 from tfq_ext.repair.ranges import RangeChoice
 from tfq_ext.report import words
 from tfq_ext.result import Account, Result, WeightRow
@@ -16,6 +17,7 @@ from tfq_ext.rounding import Learning
 from tfq_ext.spec import Range
 
 _LEADING = re.compile(r"(?:(\d+) )?(.*)", re.DOTALL)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 RUINED = 8.0  # a shared range this many times as wide as an input's own: 3 of its 8 bits are lost
 REMEDIES = (
     "scale the inputs alike in the model (normalise boxes to 0..1 before they meet)",
@@ -101,6 +103,20 @@ def gathered(weights: Iterable[WeightRow]) -> list[str]:
         f"({words.short(tensors[0])}{f' and {len(tensors) - 1} more' if tensors[1:] else ''})."
         for rest, (total, tensors) in totals.items()
     ]
+
+
+def alike(notes: Iterable[Note]) -> list[str]:
+    """Notes as lines; those that differ in tensor and numbers alone are one, with their count."""
+    kinds: dict[tuple[str, str], list[Note]] = {}
+    for note in notes:
+        kinds.setdefault((note.op, _NUMBER.sub("#", note.reason)), []).append(note)
+    return [_note(first, len(others)) for first, *others in kinds.values()]
+
+
+def _note(note: Note, others: int) -> str:
+    where = f"{note.op} {words.short(note.tensor)}" if note.tensor else note.op
+    more = f" (and {others} more notes like this, in --json)" if others else ""
+    return f"{where}: {note.reason}{more}"
 
 
 def integer_share(account: Account) -> str:

@@ -155,17 +155,12 @@ def _learned(account: Account) -> list[RenderableType]:
 
 
 def _notes(account: Account) -> list[RenderableType]:
-    lines = [_note(note.op, note.tensor, note.reason) for note in account.notes]
+    lines = findings.alike(account.notes)
     lines += findings.gathered(account.weights)
     if not lines:
         return []
     body = Group(*lines[:SHOWN_NOTES], *_more(len(lines) - SHOWN_NOTES))
     return _section("Notes", body)
-
-
-def _note(op: str, tensor: str, reason: str) -> str:
-    where = f"{op} {words.short(tensor)}" if tensor else op
-    return f"{where}: {reason}"
 
 
 def _more(hidden: int) -> list[RenderableType]:

@@ -43,7 +43,10 @@ def cast(array: np.ndarray, spec: InputSpec, note: Callable[[str], None]) -> np.
 
 @cache  # naming a dtype takes numpy as long as checking an image
 def _unscaled(name: str, came: np.dtype, target: np.dtype) -> str:
-    return f"input {name}: {came} values are fed as {target}, unscaled."
+    return (
+        f"input {name}: {came} values are fed as {target}, unscaled. If the model was trained on "
+        "scaled ones, give preprocess, such as scale=1/127.5,mean=1."
+    )
 
 
 def _family(dtype: np.dtype) -> str:
