@@ -338,12 +338,3 @@ def test_an_unmarked_block_is_a_fault(tmp_path):
     path = tmp_path / "R.md"
     path.write_text("text\n```bash\necho\n```\n")
     assert check_readme(path) == ["R.md:2: say one of run, slow, show after bash"]
-
-
-def test_the_site_installs_what_it_uses():
-    used = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    extra = {re.split(r"[\[<>=]", row)[0] for row in PROJECT["optional-dependencies"]["docs"]}
-    for name in ("mkdocs-click", "mkdocs-jupyter", "mkdocstrings"):
-        assert name in used
-        assert name in extra
-    assert "mkdocs-material" in extra
