@@ -7,6 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from tfq_ext.report.console import text_of
 from tfq_ext.report.lined import Lined
 
 ROWS = [["net/block_1/conv", "1", "x"], ["net/block_22/conv", "1000", "y"]]
@@ -54,3 +55,12 @@ def test_wide_characters_keep_the_columns():
     Console(file=file, width=14, color_system=None).print(table)
     assert "1" in file.getvalue()
     assert "2" in file.getvalue()
+
+
+def test_a_spare_column_goes_before_names_are_cut_alike():
+    names = ["block1_project_1", "block2_project_1", "block3_project_1"]
+    rows = [[name, "DEPTHWISE_CONV_2D", "1.0 dB"] for name in names]
+    table = Lined(["layer", "op", "w8"], ["name", "left", "right"], rows, spare=["op"])
+    text = text_of(lambda console: console.print(table), 38)
+    assert all(name in text for name in names)
+    assert "DEPTHWISE_CONV_2D" not in text

@@ -24,7 +24,8 @@ class Lined:
         kinds: "left", "right" or "name" (to the left, cut where room is short).
         rows: cells as plain texts without line breaks.
         styles: of each row's first cell, or none.
-        spare: titles of columns that go first where room is short.
+        spare: titles of columns that go, in this order, where room is short or cut names would
+            look alike.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Lined:
             self._share_prefixes()
         widths = self._fitted(options.max_width)
         for title in self.spare:
-            if self._excess(widths, options.max_width) > 0:
+            if self._excess(widths, options.max_width) > 0 or self._alike(widths):
                 self._drop(title)
                 widths = self._fitted(options.max_width)
         for k, row in enumerate(self.rows):
@@ -64,6 +65,14 @@ class Lined:
 
     def _excess(self, widths: Sequence[int], room: int) -> int:
         return sum(widths) + GAP * (len(widths) - 1) - room
+
+    def _alike(self, widths: Sequence[int]) -> bool:
+        """True where different names would be cut to the same text."""
+        for k in (k for k, kind in enumerate(self.kinds) if kind == "name"):
+            names = {row[k] for row in self.rows[1:]}
+            if len({_cell(name, widths[k], "name") for name in names}) < len(names):
+                return True
+        return False
 
     def _drop(self, title: str) -> None:
         if title in self.rows[0]:

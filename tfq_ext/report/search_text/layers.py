@@ -121,7 +121,7 @@ def _table(found: Sensitivity, names: Sequence[str]) -> Lined:
         rows.append(cells)
     kinds = ["name", "left", *["right"] * (len(titles) - 2)]
     kl = [title for title in titles if title.startswith("KL")]
-    return Lined(titles, kinds, rows, spare=["weights", *kl, *wide])
+    return Lined(titles, kinds, rows, spare=["weights", *kl, *wide, "op"])
 
 
 def _keys(found: Sensitivity, scope: str) -> list[tuple[int, int]]:
