@@ -43,8 +43,8 @@ OURS = {  # name -> (file, recipe)
 ROLES = Roles(rival="TF int8 per channel", ours="tfq int8 auto")
 SHIPPED = "tfq int8 auto"  # the file that is then held against gates
 # What a small int8 file for phones would be held to. No bound on time: whether 5 M MACs in int8 are
-# faster than in float depends on the CPU (1.0 to 2.1 times float's time on desktops), and the table
-# above the gates has the times.
+# faster than in float depends on the CPU (0.7 to 1.6 times float's time on two x86 machines), and
+# the table above the gates has the times.
 GATES = {
     "top1_drop": "1%",
     "agreement": "98%",
