@@ -102,7 +102,8 @@ _REFUSALS: tuple[_Refusal, ...] = (
         r"(?:class|function) '([^']+)'",
         lambda path, m: (
             f"{path} uses {m[1] or m[2]!r}, which Keras does not know. Say where its class is: "
-            f"custom_objects=['your.module:{(m[1] or m[2]).rpartition('>')[2]}']."
+            f"custom_objects=['your.module:{(m[1] or m[2]).rpartition('>')[2]}'], on the command "
+            f"line --custom-objects your.module:{(m[1] or m[2]).rpartition('>')[2]}."
         ),
     ),
     _Refusal(
