@@ -39,9 +39,9 @@ INTEGERS = (
 )
 TRAINED = (
     "The paper fine-tunes ImageNet networks for many thousands of steps. Rows of CIFAR-10 with "
-    'several seeds come from a finished `tools/bench_qat.py` (`--qat`); rows "this CPU" are as '
-    "many steps as a CPU makes in a minute or two, on a trained network: they tell the direction, "
-    "not the last point."
+    'several seeds come from a finished `tools/bench_qat.py` (`--qat`); rows "this CPU" are few '
+    "steps of a small network that the tool trains itself, one seed: they tell the direction, not "
+    "the last point."
 )
 SYMMETRIC = (
     "Weights in training are symmetric in both columns, since that is what integer kernels take; "

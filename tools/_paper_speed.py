@@ -27,6 +27,7 @@ IDLE = "no-metadata"  # a remark of lint that is about no number and no time
 LRN = "LOCAL_RESPONSE_NORMALIZATION"
 NORMS, PLAIN = "GoogLeNet with LRN", "GoogLeNet without LRN"
 SMALLER = 0.3  # of float's bytes, int8 is at most
+SMALL = 0.51  # of float's bytes: float16 and less
 SEED = 0
 CAUSES = ("slow-float-islands", "slow-bridges", "slow-outside-xnnpack")  # any of them names LRN
 
@@ -62,7 +63,7 @@ def run(lab: Lab, published: Published) -> Found:
         work = partial(_network, network, timing, forms)
         rows[network.name] = lab.known("bench", network.id, work)
     grids = (_times(published), *(_table(name, row) for name, row in rows.items()))
-    why = tuple(_why(name, rows[name]) for name in (NORMS, PLAIN))
+    why = tuple(_why(name, row) for name, row in rows.items())
     caption = (
         f"{NORMS}, {timing.side} pixels: where the time of one run goes, by kind of op; ms. LRN "
         "stays float: the integer file saves nothing there and pays for two conversions each."
@@ -190,8 +191,21 @@ def _faster(rows: Mapping[str, Row]) -> Iterator[Claim]:
         yield Claim(text, f"{ratio:.2f} of its time ({lo:.2f} .. {hi:.2f})", hi < 1, must=False)
 
 
+def _slower(rows: Mapping[str, Row]) -> Iterator[str]:
+    """Files of at most half the bytes whose time is over float's, and the rule that says why."""
+    for name, row in rows.items():
+        base = row["files"][FLOAT]["bytes"]
+        for form, facts in row["files"].items():
+            if facts["bytes"] <= SMALL * base and facts["interval"][0] > 1:
+                why = dict.fromkeys(id for id, _ in facts["reasons"] if id != "time-now")
+                yield f"{name}, {form}: {facts['ratio']:.2f} of its time ({', '.join(why)})"
+
+
 def _claims(rows: Mapping[str, Row]) -> Iterator[Claim]:
     yield from _faster(rows)
+    if slower := list(_slower(rows)):
+        text = "a file may be smaller and slower: half of float's bytes or less, and more time"
+        yield Claim(text, "; ".join(slower), holds=True, must=False)
     with_lrn, without = (rows[name]["files"]["int8-minmax"] for name in (NORMS, PLAIN))
     islands = [codes for codes in with_lrn["islands"] if LRN in codes]
     yield Claim(
