@@ -186,6 +186,13 @@ def _no_worse(
 
 def weights_only(name: str, rows: Mapping[str, Row]) -> Iterator[Claim]:
     """What table 2 says."""
+    drop = rows["asymmetric, layer"]["drop"]
+    yield Claim(
+        f"{name}: one scale a layer costs more than {percent(RUINED, 0)} points of top-1",
+        f"{lost(rows['asymmetric, layer'])} points",
+        drop[0] > RUINED,
+        must=False,
+    )
     say = partial(_no_worse, name, rows)
     slack = f"(slack {SLACK_DB} dB)"
     yield say(

@@ -66,7 +66,7 @@ def run(lab: Lab, published: Published) -> Found:
         rows = judged(lab, network, recipes(network, chosen))
         found[network.name] = rows
         grids.append(_table(network, rows))
-    caption = "SQNR of the logits against float by the size of a group; 8 bits on the left."
+    caption = "SQNR of the logits against float by the number of weights that share a magnitude."
     picture = Picture("groups", caption, partial(_draw, found))
     return Found(tuple(grids), tuple(_claims(found)), (picture,))
 

@@ -28,8 +28,9 @@ class Outcome:
         method: of METHODS or WAYS.
         accuracy: top-1 in Keras, a share; the mean over seeds.
         lost: (drop, lo, hi) against float that was fine-tuned as long; None for float.
-        how: seeds, steps, where.
+        how: steps, where.
         row: of the log, with what else there is.
+        seeds: over how many the accuracy is a mean.
     """
 
     network: str
@@ -38,6 +39,7 @@ class Outcome:
     lost: Drop | None
     how: str
     row: Row
+    seeds: int = 1
 
     @property
     def drop(self) -> str:
@@ -80,7 +82,9 @@ def read(lab: Lab, method: str) -> Iterator[Outcome]:
         )
         files = [results.files[i]["agreement"] for i in ids if i in results.files]
         same = {"as_keras": float(np.mean(files))} if files else {}
-        yield Outcome(title(base), method, group.accuracy, lost, how, {**row, **same})
+        yield Outcome(
+            title(base), method, group.accuracy, lost, how, {**row, **same}, len(group.seeds)
+        )
 
 
 def title_id(base: Run) -> str:
@@ -101,7 +105,7 @@ def made(lab: Lab, method: str) -> Iterator[Outcome]:
         row = tuned(lab, ground, method)
         if row is not None:
             lost = row["drop"] and tuple(row["drop"])
-            how = f"1 seed, {ground.steps} steps of 64, this CPU"
+            how = f"{ground.steps} steps of 64, this CPU"
             yield Outcome(ground.network.name, method, row["accuracy"], lost, how, row)
 
 
@@ -132,7 +136,8 @@ def line_up(lab: Lab, methods: tuple[str, ...]) -> list[tuple[str, list[Outcome 
 def cell(one: Outcome | None) -> str:
     if one is None:
         return ""
-    return f"{percent(one.accuracy)}" + (f"; lost {one.drop}" if one.lost else "")
+    seeds = f"{one.seeds} seed{'s' if one.seeds > 1 else ''}"
+    return f"{percent(one.accuracy)}, {seeds}" + (f"; lost {one.drop}" if one.lost else "")
 
 
 def table_4(lab: Lab, published: Published) -> Found:
