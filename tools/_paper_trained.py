@@ -77,9 +77,7 @@ def read(lab: Lab, method: str) -> Iterator[Outcome]:
         ids = [f"{title_id(base)}-s{seed}.{method}" for seed in group.seeds]
         row = results.runs[ids[0]]
         steps = int(row["every"]) * len(row["trace"])
-        how = (
-            f"{len(group.seeds)} seeds, {steps} steps of {row.get('batch', '?')}, {row['backend']}"
-        )
+        how = f"{steps} steps of {row.get('batch', '?')}, {row['backend']}"
         files = [results.files[i]["agreement"] for i in ids if i in results.files]
         same = {"as_keras": float(np.mean(files))} if files else {}
         yield Outcome(
