@@ -66,6 +66,11 @@ class Claim:
         return "holds" if self.holds else ("FAILS" if self.must else "not here")
 
 
+def settled(name: str) -> bool:
+    """Whether a network has the same weights everywhere: "small" is trained on the spot."""
+    return not name.startswith("small")
+
+
 @dataclass(frozen=True)
 class Picture:
     """A figure.

@@ -19,6 +19,7 @@ from _paper import (
     beside,
     decibels,
     percent,
+    settled,
 )
 from _paper_half import lost
 from _paper_networks import Network
@@ -181,7 +182,7 @@ def _no_worse(
 ) -> Claim:
     a, b = level(rows[better]), level(rows[worse])
     shown = f"{better} {a:.1f} dB, {worse} {b:.1f} dB"
-    return Claim(f"{name}: {why}", shown, a >= b - SLACK_DB, must)
+    return Claim(f"{name}: {why}", shown, a >= b - SLACK_DB, must and settled(name))
 
 
 def weights_only(name: str, rows: Mapping[str, Row]) -> Iterator[Claim]:
@@ -212,6 +213,7 @@ def all_integers(name: str, rows: Mapping[str, Row]) -> Iterator[Claim]:
         f"{name}: 8-bit activations cost little of themselves: at most 3 points of top-1",
         f"{100 * lost:+.1f} points; weights by layer as well {100 * other:+.1f}",
         lost <= 0.03,
+        settled(name),
     )
 
 

@@ -22,6 +22,7 @@ from _paper import (
     decibels,
     kilobytes,
     percent,
+    settled,
 )
 from _paper_half import lost
 from _paper_networks import Network
@@ -134,6 +135,7 @@ def _claims(found: Mapping[str, Mapping[str, Row]]) -> Iterator[Claim]:
             f"{name}: larger groups are no nearer to float (slack {SLACK_DB} dB)",
             f"{shown} dB",
             all(b <= a + SLACK_DB for a, b in pairwise(levels)),
+            settled(name),
         )
         drop = rows["fgq:4"]["drop"][0]
         yield Claim(
@@ -144,7 +146,8 @@ def _claims(found: Mapping[str, Mapping[str, Row]]) -> Iterator[Claim]:
         )
         a, b = level(rows["fgq:4"]), level(rows["twn"])
         shown = f"fgq:4 {a:.1f} dB, twn {b:.1f} dB"
-        yield Claim(f"{name}: groups of 4 are nearer to float than one a channel", shown, a > b)
+        text = f"{name}: groups of 4 are nearer to float than one a channel"
+        yield Claim(text, shown, a > b, settled(name))
 
 
 def _draw(found: Mapping[str, Mapping[str, Row]], figure: Any) -> None:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from _paper import Cells, Claim, Found, Grid, Lab, Published, Row, beside, percent
+from _paper import Cells, Claim, Found, Grid, Lab, Published, Row, beside, percent, settled
 from _paper_tune import WAYS, tuned
 from _qat_plan import FLOAT, METHODS, Run, Settings
 from _qat_queue import Job
@@ -168,6 +168,7 @@ def _claims_4(lines: list[tuple[str, list[Outcome | None]]]) -> Iterator[Claim]:
             "(or its interval reaches there)",
             f"lost {channel.drop} points",
             channel.lost[1] <= CLOSE,
+            settled(key),
         )
         if (share := channel.row.get("as_keras")) is not None:
             text = f"{key}: the exported file answers as Keras ({percent(EXACT, 0)} % of images)"
