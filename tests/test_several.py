@@ -7,6 +7,7 @@ from small_nets import images, residual
 import tfq_ext
 from tfq_ext import several
 from tfq_ext.errors import RecipeError
+from tfq_ext.recipe import load_recipe
 
 CONTENT = residual(spread=30.0).to_bytes()
 DATA = images(30)
@@ -33,6 +34,16 @@ def test_each_is_what_quantize_gives_alone(monkeypatch):
     for name, recipe in RECIPES.items():
         assert made[name].content == tfq_ext.quantize(CONTENT, DATA, recipe=recipe).content, name
     assert len(looks) == 4, "fast and mse share one, auto and unbiased another"
+
+
+def test_what_observation_depends_on_is_never_shared():
+    """Without samples rules give the range of an input, so each recipe looks for itself."""
+    free = [
+        load_recipe({"base": "data-free", "rules": [{"tensor": "image", "range": ends}]})
+        for ends in ([-1, 1], [-2, 2])
+    ]
+    apart = [*free, *(load_recipe(n) for n in ("fast", "int8", "int16x8", "fp16", "int4"))]
+    assert len({several._asked(recipe) for recipe in apart}) == len(apart)
 
 
 def test_names_and_fields():

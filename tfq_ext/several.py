@@ -98,10 +98,10 @@ def _asked(recipe: Recipe) -> Hashable:
     """What observation depends on: recipes alike in this may share one."""
     return (
         recipe.mode if recipe.needs_data else "",
-        recipe.is_unseen,
+        recipe.digest() if recipe.is_unseen else "",  # rules may give ranges of inputs
         recipe.needs_data,
         recipe.relu6,
-        recipe.mode == "static" and recipe.activations.bits == 16,
+        recipe.activations.bits == 16,
         recipe.limit,
         recipe.seed,
         recipe.hold_back,

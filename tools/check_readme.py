@@ -71,8 +71,8 @@ def check_documents(
         start, empty = Path(folder, "first"), Path(folder, "empty")
         for path in documents(root):
             first = path == root / FIRST
-            if only is not None and path not in only and not (first and set(only) != {path}):
-                continue
+            if only is not None and path not in only and not first:
+                continue  # the first page is what the others begin from
             here = start if first else Path(folder, path.stem)
             shutil.copytree(start if start.is_dir() and not first else _made(empty), here)
             found += check_readme(path, slow=slow, folder=here)

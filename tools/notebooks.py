@@ -28,7 +28,7 @@ SECONDS = 600  # for one cell
 KILOBYTES = 200  # of one notebook, outputs included
 KEEP = ("tags",)  # of a cell's metadata; the rest are times and tools
 _COLORS = re.compile(r"\x1b\[[\d;]*m")
-_PRIVATE = re.compile(r"/(?:tmp|home|root|work)/\S*")
+_PRIVATE = re.compile(r"/(?:tmp|home|root|opt|mnt)/\S*")
 
 BADGE = (
     "[![Open In Colab](https://colab.research.google.com/assets/colab-badge.svg)]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from tiny_models import dense_model, quantized_io_model
 import tfq_ext as tfq
 from tfq_ext.cli import main
 from tfq_ext.errors import DataError, ModelError
+from tfq_ext.tflite.zipped import zipped_size
 from tfq_ext.validation.accuracy import measure
 from tfq_ext.validation.naming import named
 
@@ -43,7 +43,7 @@ def test_each_row_is_what_measure_says(found):
         alone = measure(content, (X, LABELS), reference=FLOAT, workers=1, show_progress=False)
         assert row.accuracy.metrics == alone.metrics
         assert (row.accuracy.sqnr_db, row.accuracy.agreement) == (alone.sqnr_db, alone.agreement)
-        assert (row.size_bytes, row.zipped_bytes) == (len(content), len(zlib.compress(content, 9)))
+        assert (row.size_bytes, row.zipped_bytes) == (len(content), zipped_size(content))
     assert found["int8"].accuracy.sqnr_db > found["coarse"].accuracy.sqnr_db
     assert found.reference_bytes == len(FLOAT)
 
@@ -80,6 +80,14 @@ def test_without_reference_and_without_labels():
     unlabelled = got(INT8, X, reference=FLOAT)
     assert not unlabelled["model"].accuracy.metrics
     assert "SQNR dB" in str(unlabelled)
+
+
+def test_a_bad_file_in_front_stops_nothing_without_a_reference_either():
+    found = got({"broken": BROKEN, "float": FLOAT})
+    assert found["broken"].failed
+    assert found["float"].accuracy.metric("top1").candidate == 0.9
+    with pytest.raises(ModelError, match="damaged"):
+        got({"broken": BROKEN})
 
 
 def test_a_generator_of_samples_serves_every_file():

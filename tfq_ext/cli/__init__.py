@@ -61,8 +61,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb; one that is not there is answered with the nearest that is."""
-        close = get_close_matches(args[0], VERBS, n=1)
-        if close and args[0] not in VERBS:
+        close = [] if args[0] in VERBS else get_close_matches(args[0], VERBS, n=1)
+        if close:
             ctx.fail(f"No such command {args[0]!r}. Did you mean {close[0]!r}?")
         return super().resolve_command(ctx, args)
 

@@ -23,18 +23,7 @@ Examples:
 @click.argument("models", nargs=-1, required=True)
 @click.option("--reference", metavar="MODEL", help="The float model that they were made from.")
 @options.data_options
-@click.option(
-    "--labels",
-    metavar="PATH",
-    help="One label a sample: .npy, .txt or .csv.  [default: y or labels in the .npz, or the "
-    "folders of the images]",
-)
-@click.option(
-    "--task", help="classification, regression or segmentation.  [default: by the labels]"
-)
-@click.option("--metric", metavar="module:function", help="A measure of your own.")
-@click.option("--output", metavar="NAME", help="The output to judge.  [default: the first]")
-@click.option("--signature", help="The signature to run.  [default: the first]")
+@options.task_options
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: by the cores]")
 @click.option("--label-offset", type=int, default=0, help="Added to every label.")
 @click.option(

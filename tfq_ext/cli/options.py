@@ -80,6 +80,31 @@ def data_options(command: F) -> F:
     return command
 
 
+def task_options(command: F) -> F:
+    """--labels, --task, --metric, --output and --signature: what is judged, and how."""
+    for option in reversed(
+        (
+            click.option(
+                "--labels",
+                metavar="PATH",
+                help="One label a sample: .npy, .txt or .csv.  [default: y or labels in the .npz, "
+                "or the folders of the images]",
+            ),
+            click.option(
+                "--task",
+                help="classification, regression or segmentation.  [default: by the labels]",
+            ),
+            click.option("--metric", metavar="module:function", help="A measure of your own."),
+            click.option(
+                "--output", metavar="NAME", help="The output to judge.  [default: the first]"
+            ),
+            click.option("--signature", help="The signature to run.  [default: the first]"),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def model_options(command: F) -> F:
     """--signature, --batch and --custom-objects."""
     for option in reversed(

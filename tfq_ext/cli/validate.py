@@ -59,18 +59,7 @@ def _outputs(command: Any) -> Any:
 @click.argument("model", required=False)
 @click.option("--reference", metavar="MODEL", help="The float model that it was made from.")
 @options.data_options
-@click.option(
-    "--labels",
-    metavar="PATH",
-    help="One label a sample: .npy, .txt or .csv.  [default: y or labels in the .npz, or the "
-    "folders of the images]",
-)
-@click.option(
-    "--task", help="classification, regression or segmentation.  [default: by the labels]"
-)
-@click.option("--metric", metavar="module:function", help="A measure of your own.")
-@click.option("--output", metavar="NAME", help="The output to judge.  [default: the first]")
-@click.option("--signature", help="The signature to run.  [default: the first]")
+@options.task_options
 @click.option(
     "--gate",
     "gate",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfq_ext.errors import DataError, TfqError
+from tfq_ext.errors import DataError, ModelError, TfqError
 from tfq_ext.samples import Preprocess, Samples, labels_beside, open_samples
 from tfq_ext.tflite.inputs import real_specs
 from tfq_ext.tflite.read import Model, describe, read_bytes
+from tfq_ext.tflite.zipped import zipped_size
 from tfq_ext.validation.accuracy import AccuracyReport, measure
 from tfq_ext.validation.naming import Source, named
 from tfq_ext.validation.reference import CustomObjects, float_bytes
@@ -118,8 +118,7 @@ def evaluate(
         raise DataError("evaluate() needs at least one .tflite, got none.")
     contents = {name: read_bytes(source) for name, source in sources.items()}
     base = None if reference is None else float_bytes(reference, custom_objects)[0]
-    first = next(iter(contents.values()))
-    samples = _opened(data, first, base, labels, preprocess, limit, seed)
+    samples = _opened(data, base or _sound(contents), labels, preprocess, limit, seed)
     settings |= {"reference": base, "seed": seed, "show_progress": show_progress is not False}
     try:
         rows = tuple(_row(name, x, samples, settings) for name, x in contents.items())
@@ -132,10 +131,20 @@ def evaluate(
     return Evaluation(said, len(base or b""), rows)
 
 
+def _sound(contents: Mapping[str, bytes]) -> bytes:
+    """The first file that can be read, which says what samples must be like."""
+    for content in contents.values():
+        try:
+            Model.parse(content)
+        except ModelError:
+            continue
+        return content
+    return next(iter(contents.values()))  # reading it again says what is wrong
+
+
 def _opened(
     data: Any,
     content: bytes,
-    base: bytes | None,
     labels: Any,
     preprocess: Preprocess | str | None,
     limit: int | None,
@@ -146,7 +155,7 @@ def _opened(
         labels = labels_beside(data)
     return open_samples(
         data,
-        real_specs(Model.parse(base or content)),
+        real_specs(Model.parse(content)),
         limit=limit,
         seed=seed,
         shuffle=limit is not None,
@@ -156,7 +165,7 @@ def _opened(
 
 
 def _row(name: str, content: bytes, samples: Samples, settings: dict[str, Any]) -> EvaluatedFile:
-    sizes = len(content), len(zlib.compress(content, 9))
+    sizes = len(content), zipped_size(content)
     try:
         return EvaluatedFile(name, *sizes, measure(content, samples, **settings))
     except TfqError as error:
