@@ -16,6 +16,7 @@ from _paper import Claim, Found, Grid, Lab, Section
 from tfq_ext._files import write_text
 from tfq_ext._optional import need
 
+LOG = "whitepaper.jsonl"  # beside the page in the documents
 WIDTH = 140  # columns of a terminal that does not say
 PACKAGES = ("tfq_ext", "tensorflow", "keras", "ai-edge-litert", "numpy")
 
@@ -38,6 +39,8 @@ def write(
         for name, one in found.items():
             _draw(one, path.parent, f"{prefix}{name}_")
         write_text(path, "\n".join(page(lab, sections, found, seconds, prefix)))
+    if docs:
+        write_text(docs / LOG, (lab.out / "log.jsonl").read_text(encoding="utf-8"))
 
 
 def _draw(one: Found, folder: Path, prefix: str) -> None:
@@ -55,6 +58,7 @@ def page(
 ) -> Iterator[str]:
     """Lines of Markdown."""
     yield from ("# The whitepaper's findings, rerun", "", *_head(lab, seconds), "")
+    yield f"Every row, with its seconds: [log]({LOG if prefix else 'log.jsonl'})."
     yield from ("", summary(sections, found).markdown())
     for name, one in found.items():
         section = sections[name]
